@@ -1,0 +1,192 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/ui"
+)
+
+// DefaultNamespace is where names without one are looked for, as Flux's CLI
+// does; the namespace of the kubeconfig's context does not count.
+const DefaultNamespace = "flux-system"
+
+// Output are the flags of how a command speaks.
+type Output struct {
+	Format   string
+	Color    string
+	Progress string
+	Verbose  int
+}
+
+// AddFlags adds -o, --color, --progress and -v.
+func (o *Output) AddFlags(f *pflag.FlagSet) {
+	f.StringVarP(&o.Format, "output", "o", "text", "Format of the answer on stdout: text, json or yaml.")
+	f.StringVar(&o.Color, "color", "auto", "Color: auto, always or never. NO_COLOR and CLICOLOR_FORCE are obeyed.")
+	f.StringVar(&o.Progress, "progress", "auto", "Progress on stderr: auto, tty, plain or none.")
+	f.CountVarP(&o.Verbose, "verbose", "v", "Say more: each object, the requests that were sent.")
+}
+
+// UI checks the flags and makes the presentation.
+func (o *Output) UI(c *cobra.Command, env *Env) (*ui.UI, error) {
+	for _, check := range []struct {
+		flag, value string
+		allowed     []string
+	}{
+		{"output", o.Format, []string{"text", "json", "yaml"}},
+		{"color", o.Color, []string{"auto", "always", "never"}},
+		{"progress", o.Progress, []string{"auto", "tty", "plain", "none"}},
+	} {
+		if err := OneOf(c, check.flag, check.value, check.allowed...); err != nil {
+			return nil, err
+		}
+	}
+	format := o.Format
+	if format == "text" {
+		format = ""
+	}
+	return ui.New(ui.Options{Out: env.Out, Err: env.ErrOut, Color: o.Color, Progress: o.Progress, Output: format, Getenv: env.Getenv, Verbose: o.Verbose}), nil
+}
+
+// OneOf refuses a flag's value that is not allowed.
+func OneOf(c *cobra.Command, flag, value string, allowed ...string) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return Usage(c, "--%s=%s: want one of %s", flag, value, strings.Join(allowed, ", "))
+}
+
+// Source are the flags of where things come from.
+type Source struct {
+	Source, Ref, Path, Name string
+	AgeKeyFile              string
+	GitUsername             string
+	GitTokenFile            string
+	GitSSHKey               string
+	GitKnownHosts           string
+}
+
+// AddFlags adds --source and its kin.
+func (s *Source) AddFlags(f *pflag.FlagSet) {
+	f.StringVar(&s.Source, "source", "", "Directory, or https, http, ssh, file or git@host:path URL. Default: the Git repository around the current directory.")
+	f.StringVar(&s.Ref, "ref", "", "Branch, tag, semver range, refs/… or commit. Default: HEAD, or the remote's default branch.")
+	f.StringVar(&s.Path, "path", "", "Entry directory in the source. Default: clusters/<kube context>.")
+	f.StringVar(&s.Name, "name", "flux-system", "Root Kustomization, [NAMESPACE/]NAME, where the entry does not declare one.")
+	f.StringVar(&s.AgeKeyFile, "age-key-file", "", "Age identities to decrypt with, besides SOPS_AGE_KEY, SOPS_AGE_KEY_FILE, sops's default location and spec.decryption.secretRef.")
+	f.StringVar(&s.GitUsername, "git-username", "", "User for Git over https; GITOPS_GIT_USERNAME.")
+	f.StringVar(&s.GitTokenFile, "git-token-file", "", "File with the password or token for Git over https; GITOPS_GIT_TOKEN, GITOPS_GIT_TOKEN_FILE.")
+	f.StringVar(&s.GitSSHKey, "git-ssh-key", "", "Private key for Git over ssh; GITOPS_GIT_SSH_KEY. Else the ssh agent and ~/.ssh.")
+	f.StringVar(&s.GitKnownHosts, "git-known-hosts", "", "Host keys for Git over ssh; GITOPS_GIT_KNOWN_HOSTS. Else ~/.ssh/known_hosts.")
+}
+
+// Auth reads the files that the flags name.
+func (s *Source) Auth(env *Env) (source.Auth, error) {
+	auth := source.Auth{Env: env.Environ, Username: s.GitUsername}
+	if s.GitTokenFile != "" {
+		token, err := readFlagFile("git-token-file", s.GitTokenFile)
+		if err != nil {
+			return auth, err
+		}
+		auth.Password = string(bytes.TrimSpace(token))
+	}
+	var err error
+	if s.GitSSHKey != "" {
+		if auth.SSHKey, err = readFlagFile("git-ssh-key", s.GitSSHKey); err != nil {
+			return auth, err
+		}
+		auth.SSHPassphrase = []byte(env.Getenv("GITOPS_GIT_SSH_PASSPHRASE"))
+	}
+	if s.GitKnownHosts != "" {
+		if auth.KnownHosts, err = readFlagFile("git-known-hosts", s.GitKnownHosts); err != nil {
+			return auth, err
+		}
+	}
+	return auth, nil
+}
+
+func readFlagFile(flag, name string) ([]byte, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("--%s: %w", flag, err)
+	}
+	return data, nil
+}
+
+// EntryPath is where the root is in snap: --path, else clusters/<context>.
+func (s *Source) EntryPath(snap *source.Snapshot, context string) (string, error) {
+	if s.Path != "" {
+		p := flux.CleanPath(s.Path)
+		if strings.HasPrefix(path.Clean(s.Path), "..") || path.IsAbs(s.Path) {
+			return "", &usageError{msg: fmt.Sprintf("--path %s: is outside of the source", s.Path), hint: "give it relative to the source's root" + listClusters(snap)}
+		}
+		info, err := fs.Stat(snap.FS, p)
+		switch {
+		case err != nil:
+			return "", &usageError{msg: fmt.Sprintf("--path %s: no such directory in %s", s.Path, snap.Revision), hint: strings.TrimPrefix(listClusters(snap), "; ")}
+		case !info.IsDir():
+			return "", &usageError{msg: fmt.Sprintf("--path %s: is a file, not a directory", s.Path), hint: "--path " + path.Dir(p)}
+		}
+		return p, nil
+	}
+	if p := "clusters/" + context; isDir(snap, p) {
+		return p, nil
+	}
+	return "", &usageError{
+		msg:  fmt.Sprintf("which path is the root of this cluster? There is no clusters/%s, named after the kube context", context),
+		hint: "--path DIR" + listClusters(snap),
+	}
+}
+
+func isDir(snap *source.Snapshot, p string) bool {
+	info, err := fs.Stat(snap.FS, p)
+	return err == nil && info.IsDir()
+}
+
+func listClusters(snap *source.Snapshot) string {
+	entries, err := fs.ReadDir(snap.FS, "clusters")
+	if err != nil {
+		if entries, err = fs.ReadDir(snap.FS, "."); err != nil {
+			return ""
+		}
+		return "; the source has: " + dirs("", entries)
+	}
+	return "; there is: " + dirs("clusters/", entries)
+}
+
+func dirs(prefix string, entries []fs.DirEntry) string {
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, prefix+e.Name())
+		}
+	}
+	if len(names) == 0 {
+		return "no directory"
+	}
+	return strings.Join(names, ", ")
+}
+
+// Ref reads NAME or NAMESPACE/NAME.
+func Ref(c *cobra.Command, env *Env, arg string) (flux.Ref, error) {
+	ref := flux.Ref{Namespace: DefaultNamespace, Name: arg}
+	if ns := *env.Kube.Namespace; ns != "" {
+		ref.Namespace = ns
+	}
+	if ns, name, ok := strings.Cut(arg, "/"); ok {
+		ref = flux.Ref{Namespace: ns, Name: name}
+	}
+	if ref.Name == "" || ref.Namespace == "" || strings.Contains(ref.Name, "/") {
+		return ref, Usage(c, "%q is not NAME or NAMESPACE/NAME", arg)
+	}
+	return ref, nil
+}

@@ -1,0 +1,175 @@
+// Package cli wires a plugin to a terminal: streams, kubectl's flags, exit
+// codes, signals. What every command shares is here, once.
+package cli
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/klog/v2"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/ui"
+)
+
+// Exit codes, a promise to scripts.
+const (
+	ExitOK          = 0   // done, ready, no difference
+	ExitNo          = 1   // the answer is no: differences, something failed or not ready
+	ExitUsage       = 2   // could not or would not start
+	ExitInterrupted = 130 // Ctrl-C
+)
+
+// Exit is an error whose message has been printed already.
+type Exit struct{ Code int }
+
+func (e Exit) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
+
+// Env is what a command gets from its process.
+type Env struct {
+	genericiooptions.IOStreams
+	Environ []string // as os.Environ
+	// Name is how the user typed the binary: "kubectl gitops", "kubectl gitops sync".
+	Name string
+	// Kube holds kubectl's own flags.
+	Kube *genericclioptions.ConfigFlags
+}
+
+// Getenv reads one variable of Environ.
+func (e *Env) Getenv(key string) string {
+	for i := len(e.Environ) - 1; i >= 0; i-- {
+		if v, ok := strings.CutPrefix(e.Environ[i], key+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// Version is set by the release build (-ldflags -X); Commit comes from the
+// build information of Go where the build has it.
+var Version = "v0.0.0-dev"
+
+// UserAgent is how audit logs of the API server name this program.
+func UserAgent() string { return "kubectl-gitops/" + Version }
+
+// Commit is the revision that the binary was built from, "" if unknown.
+func Commit() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return ""
+}
+
+// TypedName turns argv[0] into what the user typed. kubectl runs
+// kubectl-gitops-sync for "kubectl gitops sync"; krew installs a plugin
+// gitops-sync as kubectl-gitops_sync, typed "kubectl gitops-sync"; Flux's CLI
+// runs flux-gitops for "flux gitops". Any other name is itself.
+func TypedName(argv0 string) string {
+	name := strings.TrimSuffix(filepath.Base(argv0), ".exe")
+	for _, host := range []string{"kubectl", "flux"} {
+		if rest, ok := strings.CutPrefix(name, host+"-"); ok {
+			return host + " " + strings.ReplaceAll(strings.ReplaceAll(rest, "-", " "), "_", "-")
+		}
+	}
+	return name
+}
+
+// Main runs a command in this process and exits with its code.
+func Main(command func(*Env) *cobra.Command) {
+	env := &Env{
+		IOStreams: genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
+		Environ:   os.Environ(),
+		Name:      TypedName(os.Args[0]),
+	}
+	os.Exit(Run(context.Background(), command, env, os.Args[1:]))
+}
+
+// Run runs a command with args and returns the exit code. The first Ctrl-C (or
+// SIGTERM) cancels the context, so that a run stops between objects and says
+// what it did; the second kills.
+func Run(ctx context.Context, command func(*Env) *cobra.Command, env *Env, args []string) int {
+	// A closed pipe (| head) must not stop an apply: writes then fail, and the
+	// answer is dropped.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() {
+		select {
+		case <-signals:
+			signal.Stop(signals)
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	// client-go's own log would land in the middle of ours.
+	klog.SetLogger(logr.Discard())
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
+
+	env.Kube = genericclioptions.NewConfigFlags(true)
+	cmd := command(env)
+	if cmd.Annotations[cobra.CommandDisplayNameAnnotation] == "" {
+		cmd.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: env.Name}
+	}
+	cmd.SetArgs(args)
+	cmd.SetIn(env.In)
+	cmd.SetOut(env.Out)
+	cmd.SetErr(env.ErrOut)
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		if errors.Is(err, flag.ErrHelp) {
+			return err
+		}
+		return Usage(c, "%s", err)
+	})
+	err := cmd.ExecuteContext(ctx)
+	var exit Exit
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.As(err, &exit):
+		return exit.Code
+	}
+	u := ui.New(ui.Options{Out: env.Out, Err: env.ErrOut, Color: "auto", Progress: "none", Getenv: env.Getenv})
+	defer u.Close()
+	if ctx.Err() != nil {
+		u.Error(errors.New("interrupted before anything was written"))
+		return ExitInterrupted
+	}
+	u.Error(err)
+	return ExitUsage
+}
+
+// usageError is a command line that cannot be meant.
+type usageError struct {
+	msg, hint string
+}
+
+func (e *usageError) Error() string { return e.msg }
+func (e *usageError) Hint() string  { return e.hint }
+
+// Usage refuses a command line.
+func Usage(c *cobra.Command, format string, args ...any) error {
+	return &usageError{msg: fmt.Sprintf(format, args...), hint: c.CommandPath() + " --help"}
+}

@@ -1,0 +1,121 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
+)
+
+type runtimeObject = runtime.Object
+
+// Refusal is the server's no to one request about one object.
+type Refusal struct {
+	ID   object.ID
+	Verb string // get, patch, create, delete…: the verb of RBAC
+	// Reasons are the server's, one a line, without the prefix that repeats the
+	// object's name, and without the values of a Secret.
+	Reasons []string
+	Fix     string
+	Err     error
+}
+
+func (e *Refusal) Error() string {
+	return fmt.Sprintf("%s: %s", e.ID, strings.Join(e.Reasons, "; "))
+}
+func (e *Refusal) Unwrap() error { return e.Err }
+
+// Hint is what to type next.
+func (e *Refusal) Hint() string { return e.Fix }
+
+// refusal explains err, the answer to verb on id. u is what was sent, nil for
+// a read.
+func (c *Cluster) refusal(err error, verb string, r Resource, id object.ID, u *unstructured.Unstructured) error {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return fmt.Errorf("%s: %s: %w", id, verb, err)
+	}
+	e := &Refusal{ID: id, Verb: verb, Err: err}
+	if apierrors.IsForbidden(err) && strings.Contains(err.Error(), "cannot "+verb) {
+		where := "at the cluster scope"
+		if r.Namespaced {
+			where = "in namespace " + id.Namespace
+		}
+		e.Reasons = []string{fmt.Sprintf("forbidden: this user may not %s %s %s", verb, r.GroupResource(), where)}
+		e.Fix = fmt.Sprintf("kubectl auth can-i %s %s%s, or use --as or --context", verb, r.GroupResource(), namespaceFlag(r, id))
+		return e
+	}
+	e.Reasons = reasons(status.Status(), u)
+	if IsImmutable(err) {
+		e.Fix = "kubectl gitops sync --force recreates it (its data, if it has any, is lost)"
+	}
+	return e
+}
+
+func namespaceFlag(r Resource, id object.ID) string {
+	if r.Namespaced {
+		return " -n " + id.Namespace
+	}
+	return ""
+}
+
+var (
+	// typedErrors opens the list that server-side apply gives of fields it does
+	// not know: one a line, each with its path.
+	typedErrors = regexp.MustCompile(`(?s)^failed to create typed patch object \([^)]*\): (?:errors:\n)?(.*)$`)
+	strictError = regexp.MustCompile(`(?s)^.*strict decoding error: (.*)$`)
+)
+
+func reasons(s metav1.Status, u *unstructured.Unstructured) []string {
+	var out []string
+	switch {
+	case typedErrors.MatchString(s.Message):
+		for _, line := range strings.Split(typedErrors.FindStringSubmatch(s.Message)[1], "\n") {
+			if line = strings.TrimSpace(line); line != "" {
+				out = append(out, strings.TrimPrefix(line, "."))
+			}
+		}
+	case strictError.MatchString(s.Message):
+		out = strings.Split(strictError.FindStringSubmatch(s.Message)[1], ", ")
+	case s.Reason == metav1.StatusReasonInvalid && s.Details != nil && len(s.Details.Causes) > 0:
+		for _, c := range s.Details.Causes {
+			out = append(out, strings.TrimPrefix(c.Field+": "+c.Message, ": "))
+		}
+	default:
+		out = []string{s.Message}
+	}
+	for i := range out {
+		out[i] = object.Redact(u, out[i])
+	}
+	return out
+}
+
+// IsImmutable reports whether the server refused because a field cannot be
+// changed on an object that exists. A 422 alone is not proof: an invalid
+// manifest answers the same, and must never cost the live object.
+func IsImmutable(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || !apierrors.IsInvalid(err) {
+		return false
+	}
+	msg := status.Status().Message
+	for _, s := range []string{"immutable", "may not change", "may not be changed", "cannot change", "cannot be changed", "updates to "} {
+		if strings.Contains(msg, s) {
+			return true
+		}
+	}
+	return false
+}
+
+func isUnauthorized(err error) bool {
+	return apierrors.IsUnauthorized(err) || strings.Contains(err.Error(), "Unauthorized") || strings.Contains(err.Error(), "provide credentials")
+}
+
+func asNoKind(err error, target **NoKindError) bool { return errors.As(err, target) }

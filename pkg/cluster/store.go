@@ -1,0 +1,264 @@
+package cluster
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
+)
+
+// The ConfigMap that stands in for a Kustomization's status where the cluster
+// has no such kind: gitops-<name> in the Kustomization's namespace. Its
+// "status" is a KustomizationStatus in JSON without the inventory; its binary
+// "inventory" is the entries in JSON, compressed: a ConfigMap holds 1 MiB.
+const (
+	// Not "kubectl-…": Flux takes over the fields of managers that begin so.
+	managerName   = "gitops-inventory"
+	managedBy     = "app.kubernetes.io/managed-by"
+	managedByUs   = "kubectl-gitops"
+	recordLabel   = "kubectl-gitops.dev/kustomization"
+	recordPrefix  = "gitops-"
+	statusKey     = "status"
+	inventoryKey  = "inventory.json.gz"
+	recordVersion = "v1"
+)
+
+var (
+	configMaps = Resource{schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}, "ConfigMap", true}
+	namespaces = Resource{schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}, "Namespace", false}
+)
+
+// Record is what the cluster remembers of a Kustomization.
+type Record struct {
+	// Live is the Kustomization in the cluster; nil where there is none, or no
+	// such kind.
+	Live *unstructured.Unstructured
+	// Status is the recorded status, Inventory included; zero if none.
+	Status kustomizev1.KustomizationStatus
+	// InConfigMap says that a ConfigMap holds a part of it.
+	InConfigMap bool
+	Inventory   plan.Inventory
+}
+
+// kustomizations is the served resource of Flux's Kustomization, ok false
+// where the CRD is missing.
+func (c *Cluster) kustomizations() (r Resource, ok bool, err error) {
+	gvk := kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind)
+	r, err = c.Resolve(gvk)
+	var none *NoKindError
+	if asNoKind(err, &none) {
+		if len(none.Served) == 0 {
+			return Resource{}, false, nil
+		}
+		gvk.Version = none.Served[0]
+		r, err = c.Resolve(gvk)
+	}
+	return r, err == nil, err
+}
+
+// Load reads what the cluster remembers of one Kustomization: its status, its
+// ConfigMap, or both while it moves from one to the other.
+func (c *Cluster) Load(ctx context.Context, ref flux.Ref) (*Record, error) {
+	rec := &Record{}
+	r, ok, err := c.kustomizations()
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		u, err := c.at(r, ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", ref, err)
+		default:
+			rec.Live = u
+			if s, ok := u.Object["status"].(map[string]any); ok {
+				if err := runtime.DefaultUnstructuredConverter.FromUnstructured(s, &rec.Status); err != nil {
+					return nil, fmt.Errorf("%s: status: %w", ref, err)
+				}
+			}
+			if rec.Status.Inventory != nil {
+				if rec.Inventory, err = plan.ReadInventory(rec.Status.Inventory.Entries); err != nil {
+					return nil, fmt.Errorf("%s: status.inventory: %w", ref, err)
+				}
+			}
+		}
+	}
+	cm, err := c.at(configMaps, ref.Namespace).Get(ctx, recordPrefix+ref.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return rec, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("configmap/%s%s in %s: %w", recordPrefix, ref.Name, ref.Namespace, err)
+	}
+	if cm.GetLabels()[managedBy] != managedByUs {
+		return nil, fmt.Errorf("configmap/%s in %s is not ours (label %s is not %s): its name is needed for the inventory of %s",
+			cm.GetName(), ref.Namespace, managedBy, managedByUs, ref)
+	}
+	status, inv, err := decodeRecord(cm)
+	if err != nil {
+		return nil, fmt.Errorf("configmap/%s in %s: %w", cm.GetName(), ref.Namespace, err)
+	}
+	rec.InConfigMap = true
+	if rec.Live == nil || len(rec.Status.Conditions) == 0 {
+		status.Inventory = rec.Status.Inventory
+		rec.Status = status
+	}
+	rec.Inventory = rec.Inventory.Union(inv)
+	return rec, nil
+}
+
+func decodeRecord(cm *unstructured.Unstructured) (status kustomizev1.KustomizationStatus, inv plan.Inventory, err error) {
+	text, _, _ := unstructured.NestedString(cm.Object, "data", statusKey)
+	if text != "" {
+		if err := json.Unmarshal([]byte(text), &status); err != nil {
+			return status, nil, fmt.Errorf("%s: %w", statusKey, err)
+		}
+	}
+	packed, _, _ := unstructured.NestedString(cm.Object, "binaryData", inventoryKey)
+	if packed == "" {
+		return status, nil, nil
+	}
+	raw, err := base64.StdEncoding.DecodeString(packed)
+	if err != nil {
+		return status, nil, fmt.Errorf("%s: %w", inventoryKey, err)
+	}
+	zr, err := gzip.NewReader(bytes.NewReader(raw))
+	if err != nil {
+		return status, nil, fmt.Errorf("%s: %w", inventoryKey, err)
+	}
+	data, err := io.ReadAll(zr)
+	if err != nil {
+		return status, nil, fmt.Errorf("%s: %w", inventoryKey, err)
+	}
+	var refs []kustomizev1.ResourceRef
+	if err := json.Unmarshal(data, &refs); err != nil {
+		return status, nil, fmt.Errorf("%s: %w", inventoryKey, err)
+	}
+	inv, err = plan.ReadInventory(refs)
+	return status, inv, err
+}
+
+// Save stores status and inv as those of ref: in the status of the
+// Kustomization where the cluster has it, else in the ConfigMap (whose
+// namespace is made when it is missing). A ConfigMap that is no longer needed
+// goes once the status holds all.
+func (c *Cluster) Save(ctx context.Context, ref flux.Ref, status kustomizev1.KustomizationStatus, inv plan.Inventory) error {
+	r, ok, err := c.kustomizations()
+	if err != nil {
+		return err
+	}
+	if ok {
+		status.Inventory = &kustomizev1.ResourceInventory{Entries: inv.Refs()}
+		patch, err := json.Marshal(map[string]any{"status": status})
+		if err != nil {
+			return err
+		}
+		_, err = c.at(r, ref.Namespace).Patch(ctx, ref.Name, types.MergePatchType, patch,
+			metav1.PatchOptions{FieldManager: flux.StatusManager}, "status")
+		if err == nil {
+			return nil
+		}
+		if !apierrors.IsNotFound(err) {
+			return fmt.Errorf("%s: store the inventory: %w", ref, err)
+		}
+	}
+	return c.saveConfigMap(ctx, ref, status, inv)
+}
+
+func (c *Cluster) saveConfigMap(ctx context.Context, ref flux.Ref, status kustomizev1.KustomizationStatus, inv plan.Inventory) error {
+	status.Inventory = nil
+	text, err := json.Marshal(status)
+	if err != nil {
+		return err
+	}
+	list, err := json.Marshal(inv.Refs())
+	if err != nil {
+		return err
+	}
+	var packed bytes.Buffer
+	zw := gzip.NewWriter(&packed)
+	if _, err := zw.Write(list); err != nil {
+		return err
+	}
+	if err := zw.Close(); err != nil {
+		return err
+	}
+	cm, err := json.Marshal(map[string]any{
+		"apiVersion": recordVersion, "kind": "ConfigMap",
+		"metadata": map[string]any{
+			"name": recordPrefix + ref.Name, "namespace": ref.Namespace,
+			"labels": map[string]any{managedBy: managedByUs, recordLabel: ref.Name},
+		},
+		"data":       map[string]any{statusKey: string(text)},
+		"binaryData": map[string]any{inventoryKey: packed.Bytes()},
+	})
+	if err != nil {
+		return err
+	}
+	apply := func() error {
+		_, err := c.at(configMaps, ref.Namespace).Patch(ctx, recordPrefix+ref.Name, types.ApplyPatchType, cm,
+			metav1.PatchOptions{FieldManager: managerName, Force: ptr.To(true)})
+		return err
+	}
+	if err = apply(); apierrors.IsNotFound(err) {
+		ns := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": ref.Namespace},
+		}}
+		_, err := c.at(namespaces, "").Create(ctx, ns, metav1.CreateOptions{FieldManager: managerName})
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("namespace/%s, to keep the inventory of %s in: %w", ref.Namespace, ref, err)
+		}
+		if err := apply(); err != nil {
+			return fmt.Errorf("%s: store the inventory: %w", ref, err)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: store the inventory: %w", ref, err)
+	}
+	return nil
+}
+
+// DropConfigMap removes the ConfigMap of ref, once its Kustomization is gone or
+// its status holds all.
+func (c *Cluster) DropConfigMap(ctx context.Context, ref flux.Ref) error {
+	err := c.at(configMaps, ref.Namespace).Delete(ctx, recordPrefix+ref.Name, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("configmap/%s%s in %s: %w", recordPrefix, ref.Name, ref.Namespace, err)
+	}
+	return nil
+}
+
+// HasKustomizations reports whether the cluster has Flux's Kustomization kind.
+func (c *Cluster) HasKustomizations() (bool, error) {
+	_, ok, err := c.kustomizations()
+	return ok, err
+}
+
+// HasNamespace reports whether a namespace exists and is not going away.
+func (c *Cluster) HasNamespace(ctx context.Context, name string) (bool, error) {
+	u, err := c.at(namespaces, "").Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("namespace/%s: %w", name, err)
+	}
+	return u.GetDeletionTimestamp() == nil, nil
+}

@@ -1,0 +1,125 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/fluxcd/pkg/ssa"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
+)
+
+// takenOver are the managers whose fields become ours before an apply, so that
+// what Git no longer has goes away whoever wrote it: Flux's list.
+func (c *Cluster) takenOver() []ssa.FieldManager {
+	return []ssa.FieldManager{
+		{Name: "kubectl", OperationType: metav1.ManagedFieldsOperationApply},
+		{Name: "kubectl", OperationType: metav1.ManagedFieldsOperationUpdate},
+		{Name: "before-first-apply", OperationType: metav1.ManagedFieldsOperationUpdate},
+		{Name: c.FieldManager, OperationType: metav1.ManagedFieldsOperationUpdate},
+	}
+}
+
+// Cleanup is the JSON patch that Flux sends before it applies to an object
+// that others made: kubectl's fields are handed over, its bookkeeping goes.
+// nil when there is nothing to do.
+func (c *Cluster) Cleanup(live *unstructured.Unstructured) ([]byte, error) {
+	patches, err := ssa.PatchReplaceFieldsManagers(live, c.takenOver(), c.FieldManager)
+	if err != nil {
+		return nil, err
+	}
+	patches = append(patches, ssa.PatchRemoveAnnotations(live, []string{
+		"kubectl.kubernetes.io/last-applied-configuration",
+		"kustomize.toolkit.fluxcd.io/checksum",
+		"fluxcd.io/sync-checksum",
+	})...)
+	patches = append(patches, ssa.PatchRemoveLabels(live, []string{"fluxcd.io/sync-gc-mark"})...)
+	if len(patches) == 0 {
+		return nil, nil
+	}
+	return json.Marshal(patches)
+}
+
+// HandOver sends what Cleanup made, if live is still as it was.
+func (c *Cluster) HandOver(ctx context.Context, live *unstructured.Unstructured, patch []byte) error {
+	r, err := c.Resolve(live.GroupVersionKind())
+	if err != nil {
+		return err
+	}
+	_, err = c.at(r, live.GetNamespace()).Patch(ctx, live.GetName(), types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: c.FieldManager})
+	if err != nil {
+		return c.refusal(err, "patch", r, object.IDOf(live), live)
+	}
+	return nil
+}
+
+// Delete removes live, in the background as Flux does, if it is still the same
+// object. One that is gone already is no error.
+func (c *Cluster) Delete(ctx context.Context, live *unstructured.Unstructured) error {
+	r, err := c.Resolve(live.GroupVersionKind())
+	if err != nil {
+		return err
+	}
+	err = c.at(r, live.GetNamespace()).Delete(ctx, live.GetName(), metav1.DeleteOptions{
+		PropagationPolicy: ptr.To(metav1.DeletePropagationBackground),
+		Preconditions:     &metav1.Preconditions{UID: ptr.To(live.GetUID())},
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return c.refusal(err, "delete", r, object.IDOf(live), nil)
+	}
+	return nil
+}
+
+// Gone waits until live no longer exists (or is another object of its name).
+func (c *Cluster) Gone(ctx context.Context, live *unstructured.Unstructured) error {
+	r, err := c.Resolve(live.GroupVersionKind())
+	if err != nil {
+		return err
+	}
+	return wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		u, err := c.at(r, live.GetNamespace()).Get(ctx, live.GetName(), metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+			return true, nil
+		case err != nil:
+			return false, err
+		}
+		return u.GetUID() != live.GetUID(), nil
+	})
+}
+
+// RemoveFinalizer takes one finalizer off live.
+func (c *Cluster) RemoveFinalizer(ctx context.Context, live *unstructured.Unstructured, finalizer string) error {
+	var rest []string
+	for _, f := range live.GetFinalizers() {
+		if f != finalizer {
+			rest = append(rest, f)
+		}
+	}
+	if len(rest) == len(live.GetFinalizers()) {
+		return nil
+	}
+	r, err := c.Resolve(live.GroupVersionKind())
+	if err != nil {
+		return err
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"finalizers": rest, "uid": live.GetUID()}})
+	if err != nil {
+		return err
+	}
+	_, err = c.at(r, live.GetNamespace()).Patch(ctx, live.GetName(), types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "gotk-" + c.FieldManager})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return c.refusal(err, "patch", r, object.IDOf(live), nil)
+	}
+	return nil
+}

@@ -1,0 +1,240 @@
+package gitops
+
+import (
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/image"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
+)
+
+// finish prepares what p rendered: the labels of its owner, then
+// commonMetadata, as Flux orders them; and finds the fields that do not exist.
+func (e *Engine) finish(r *Run, p *Planned) {
+	for _, o := range p.objects {
+		labels := o.GetLabels()
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		labels[flux.OwnerNameLabel], labels[flux.OwnerNamespaceLabel] = p.Name, p.Namespace
+		annotations := o.GetAnnotations()
+		// kubectl's copy of an object that somebody exported is not part of it.
+		delete(annotations, "kubectl.kubernetes.io/last-applied-configuration")
+		if m := p.Spec.CommonMetadata; m != nil {
+			for k, v := range m.Labels {
+				labels[k] = v
+			}
+			if annotations == nil && len(m.Annotations) > 0 {
+				annotations = map[string]string{}
+			}
+			for k, v := range m.Annotations {
+				annotations[k] = v
+			}
+		}
+		o.SetLabels(labels)
+		if len(annotations) == 0 {
+			unstructured.RemoveNestedField(o.Object, "metadata", "annotations")
+		} else {
+			o.SetAnnotations(annotations)
+		}
+		for _, fe := range object.Normalize(o.Unstructured) {
+			problem := Problem{Code: "unknown-field", File: o.File, Line: o.Line, Object: o.ID().String(), Message: fe.Error()}
+			if doc, ok := p.rendered.Document(o); ok {
+				problem.Line = object.LineOf(doc.Node, fe.Path)
+			}
+			p.problem(reasonBuild, problem)
+		}
+	}
+}
+
+// checkSources looks at what can be told from Git alone, with or without keys
+// and a cluster.
+func (e *Engine) checkSources(r *Run) {
+	for _, p := range r.Kustomizations {
+		if p.rendered == nil {
+			continue
+		}
+		e.checkMarkers(r, p)
+		e.checkReplicas(r, p)
+		for _, s := range p.files.Opened() {
+			if s.MetadataSealed {
+				r.warn(e, Warning{Code: "sealed-metadata", File: s.Path,
+					Message: "apiVersion, kind or metadata is encrypted too: a Flux controller would refuse this file",
+					Hint:    "encrypt data and stringData only: sops encrypt --encrypted-regex '^(data|stringData)$'"})
+			}
+			if s.MACIgnored {
+				r.warn(e, Warning{Code: "mac-ignored", File: s.Path, Message: "its MAC does not match: the file was edited after it was encrypted"})
+			}
+		}
+	}
+}
+
+// checkMarkers refuses what an image update has destroyed.
+func (e *Engine) checkMarkers(r *Run, p *Planned) {
+	for _, file := range p.rendered.Files {
+		data, ok := p.rendered.Source(file)
+		if !ok {
+			continue
+		}
+		for _, m := range image.Markers(file, data) {
+			why := m.Nonsense()
+			hint := fmt.Sprintf("write the whole reference, name:tag, and let the marker be {\"$imagepolicy\": \"%s:%s\"}", m.Namespace, m.Policy)
+			switch {
+			case why == "":
+				if trap := m.Trap(); trap != "" {
+					r.warn(e, Warning{Code: "image-marker", File: file, Line: m.Line, Message: trap, Hint: hint})
+				}
+			case e.allowed("image-bare-tag"):
+				r.warn(e, Warning{Code: "image-bare-tag", File: file, Line: m.Line, Message: why, Hint: hint})
+			default:
+				p.problem(reasonBuild, Problem{Code: "image-bare-tag", File: file, Line: m.Line, Message: why, Hint: hint})
+			}
+		}
+	}
+}
+
+// checkReplicas warns where Git and a HorizontalPodAutoscaler both set a
+// number of replicas: each sync would undo the other.
+func (e *Engine) checkReplicas(r *Run, p *Planned) {
+	for _, hpa := range p.objects {
+		if hpa.GetKind() != "HorizontalPodAutoscaler" {
+			continue
+		}
+		kind, _, _ := unstructured.NestedString(hpa.Object, "spec", "scaleTargetRef", "kind")
+		name, _, _ := unstructured.NestedString(hpa.Object, "spec", "scaleTargetRef", "name")
+		for _, o := range p.objects {
+			if o.GetKind() != kind || o.GetName() != name || o.GetNamespace() != hpa.GetNamespace() {
+				continue
+			}
+			if _, set, _ := unstructured.NestedFieldNoCopy(o.Object, "spec", "replicas"); !set {
+				continue
+			}
+			line := o.Line
+			if doc, ok := p.rendered.Document(o); ok {
+				line = object.LineOf(doc.Node, "spec.replicas")
+			}
+			r.warn(e, Warning{Code: "replicas-under-hpa", File: o.File, Line: line, Object: o.ID().String(),
+				Message: fmt.Sprintf("spec.replicas is fixed while %s scales it: each sync sets it back", hpa.ID().Short()),
+				Hint:    "take spec.replicas out of " + o.File})
+		}
+	}
+}
+
+// leaveOut takes the Flux controllers of a bootstrap repository out of what is
+// applied: its namespace and its CRDs stay.
+func (e *Engine) leaveOut(p *Planned, running bool) {
+	mode := e.Options.FluxComponents
+	if mode == ComponentsApply || mode == ComponentsAuto && running {
+		return
+	}
+	kept := p.objects[:0]
+	for _, o := range p.objects {
+		gk := o.GroupVersionKind().GroupKind()
+		part := o.GetLabels()["app.kubernetes.io/part-of"] == "flux" && !flux.IsFluxGroup(gk.Group)
+		if part && !object.IsCRD(gk) && !object.IsNamespace(gk) {
+			p.LeftOut = append(p.LeftOut, o.ID())
+			continue
+		}
+		kept = append(kept, o)
+	}
+	p.objects = kept
+}
+
+// protectedKinds take data or other objects along when they are deleted.
+var protectedKinds = []string{"Namespace", "CustomResourceDefinition", "PersistentVolume", "PersistentVolumeClaim"}
+
+// guard refuses a run that would delete more than its user can have meant.
+// Deletions are counted whole, with what a removed Kustomization takes along.
+func (e *Engine) guard(r *Run) error {
+	total := 0
+	deletions := map[*Planned][]plan.Change{}
+	for _, p := range r.Kustomizations {
+		deletions[p] = p.deletions()
+		total += len(deletions[p])
+	}
+	for _, p := range r.Kustomizations {
+		if len(p.Problems) > 0 {
+			continue
+		}
+		gone := deletions[p]
+		if kinds := e.protected(gone); len(kinds) > 0 {
+			var names []string
+			for _, c := range gone {
+				if contains(kinds, c.ID.Kind) {
+					names = append(names, c.ID.String())
+				}
+			}
+			return &Refused{Code: "delete-protected",
+				Msg: fmt.Sprintf("%s would delete %s, and what they hold", p.Ref, some(names, 5)),
+				Fix: fmt.Sprintf("if that is meant: --allow-delete %s; to keep one: annotate it with %s: disabled", strings.Join(kinds, ","), flux.PruneKey)}
+		}
+		owned := p.owned()
+		empty := len(p.Changes) == 0 && owned > 0 && len(gone) > 0
+		if (empty || len(gone)*2 > owned && len(gone) > 10) && e.Options.AllowPrune < total {
+			why := fmt.Sprintf("%s rendered %s", p.Path(), count(len(p.Changes), "object"))
+			if len(p.Removed) > 0 {
+				var names []string
+				for _, c := range p.Removed {
+					names = append(names, c.Name)
+				}
+				why += fmt.Sprintf(" and no longer declares %s, which go with all that they own", some(names, 5))
+			}
+			return &Refused{Code: "prune-most",
+				Msg: fmt.Sprintf("%s: refusing to prune %d of %s: %s", p.Ref, len(gone), count(owned, "object"), why),
+				Fix: fmt.Sprintf("if that is meant: --allow-prune %d", total)}
+		}
+	}
+	return nil
+}
+
+// deletions are all objects that p's prune deletes, with those of the
+// Kustomizations that it removes.
+func (p *Planned) deletions() []plan.Change {
+	var out []plan.Change
+	for _, c := range p.Prunes {
+		if c.Action == plan.Delete {
+			out = append(out, c)
+		}
+	}
+	for _, r := range p.Removed {
+		out = append(out, r.deletions()...)
+	}
+	return out
+}
+
+// owned is how many objects p and what it removes own now.
+func (p *Planned) owned() int {
+	n := 0
+	if p.record != nil {
+		n = len(p.record.Inventory)
+	}
+	for _, r := range p.Removed {
+		n += r.owned()
+	}
+	return n
+}
+
+func (e *Engine) protected(gone []plan.Change) []string {
+	var kinds []string
+	for _, c := range gone {
+		k := c.ID.Kind
+		if contains(protectedKinds, k) && (c.ID.Group == "" || c.ID.Group == "apiextensions.k8s.io") && !contains(e.Options.AllowDelete, k) && !contains(kinds, k) {
+			kinds = append(kinds, k)
+		}
+	}
+	return kinds
+}
+
+// contains compares names of kinds, as people type them: in any case.
+func contains(list []string, s string) bool {
+	for _, e := range list {
+		if strings.EqualFold(e, s) {
+			return true
+		}
+	}
+	return false
+}

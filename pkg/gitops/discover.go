@@ -1,0 +1,351 @@
+package gitops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/render"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
+)
+
+// Reasons, as Flux writes them to the Ready condition.
+const (
+	reasonArtifact   = "ArtifactFailed"
+	reasonBuild      = "BuildFailed"
+	reasonDependency = "DependencyNotReady"
+	reasonFailed     = "ReconciliationFailed"
+	reasonHealth     = "HealthCheckFailed"
+	reasonProgress   = "Progressing"
+	reasonPrune      = "PruneFailed"
+	reasonSucceeded  = "ReconciliationSucceeded"
+	reasonSuspended  = "Suspended"
+)
+
+// discover renders the root and, in turn, every Kustomization that what is
+// rendered declares.
+func (e *Engine) discover(ctx context.Context, r *Run) error {
+	root, err := e.findRoot(ctx, r)
+	if err != nil {
+		return err
+	}
+	r.Root = root
+	r.Kustomizations = []*Planned{root}
+	e.finish(r, root)
+	seen := map[flux.Ref]*Planned{root.Ref: root}
+	queue := e.children(r, root, seen)
+	for len(queue) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		i := e.next(r, queue)
+		p := queue[i]
+		queue = slices.Delete(queue, i, i+1)
+		if err := e.load(ctx, r, p); err != nil {
+			return err
+		}
+		if !p.Suspended && len(p.Problems) == 0 {
+			e.render(ctx, r, p)
+			e.finish(r, p)
+			queue = append(queue, e.children(r, p, seen)...)
+		}
+	}
+	return nil
+}
+
+// next chooses whom to render: those that need no value of another first, then
+// those whose values have been rendered already, so that a variable comes from
+// Git wherever Git has it.
+func (e *Engine) next(r *Run, queue []*Planned) int {
+	for i, p := range queue {
+		if p.Spec.PostBuild == nil || len(p.Spec.PostBuild.SubstituteFrom) == 0 {
+			return i
+		}
+	}
+	for i, p := range queue {
+		found := true
+		for _, ref := range p.Spec.PostBuild.SubstituteFrom {
+			if _, ok := r.declared(object.ID{Kind: ref.Kind, Namespace: p.Namespace, Name: ref.Name}); !ok {
+				found = false
+			}
+		}
+		if found {
+			return i
+		}
+	}
+	return 0
+}
+
+// declared finds an object that some Kustomization of the run renders.
+func (r *Run) declared(id object.ID) (object.Object, bool) {
+	for _, p := range r.Kustomizations {
+		for _, o := range p.objects {
+			if o.ID() == id {
+				return o, true
+			}
+		}
+	}
+	return object.Object{}, false
+}
+
+// findRoot renders the entry path. Where that declares its own Kustomization,
+// as a bootstrapped repository does, that one is the root, spec and all.
+func (e *Engine) findRoot(ctx context.Context, r *Run) (*Planned, error) {
+	root := &Planned{Kustomization: flux.Kustomization{Ref: e.Options.Root}}
+	root.Spec = kustomizev1.KustomizationSpec{
+		Path: "./" + e.Options.Path, Prune: true,
+		SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: root.Name, Namespace: root.Namespace},
+	}
+	root.snapshot, root.Revision = e.Source, e.Source.Revision
+	r.Root, r.Kustomizations = root, []*Planned{root}
+	e.render(ctx, r, root)
+	if own, ok := e.ownRoot(root); ok {
+		declared := &Planned{Kustomization: own, snapshot: e.Source, Revision: e.Source.Revision}
+		if err := e.load(ctx, r, declared); err != nil {
+			return nil, err
+		}
+		if declared.Suspended || len(declared.Problems) > 0 {
+			return declared, nil
+		}
+		if plainBuild(own.Spec) && len(root.Problems) == 0 {
+			declared.files, declared.rendered, declared.objects = root.files, root.rendered, root.objects
+			return declared, nil
+		}
+		r.Root, r.Kustomizations = declared, []*Planned{declared}
+		e.render(ctx, r, declared)
+		return declared, nil
+	}
+	return root, e.load(ctx, r, root)
+}
+
+// plainBuild reports whether spec renders as the bare path does.
+func plainBuild(s kustomizev1.KustomizationSpec) bool {
+	return s.TargetNamespace == "" && s.NamePrefix == "" && s.NameSuffix == "" && s.PostBuild == nil && s.Decryption == nil &&
+		len(s.Patches) == 0 && len(s.Images) == 0 && len(s.Components) == 0 && len(s.BuildMetadata) == 0
+}
+
+// ownRoot finds the Kustomization among what root renders that is root itself:
+// of its name, or the only one of its path and source.
+func (e *Engine) ownRoot(root *Planned) (flux.Kustomization, bool) {
+	var same []flux.Kustomization
+	for _, o := range root.objects {
+		if !flux.IsKustomization(o.GroupVersionKind().GroupKind()) {
+			continue
+		}
+		k, err := flux.ParseKustomization(o)
+		if err != nil || k.Path() != e.Options.Path {
+			continue
+		}
+		if k.Ref == root.Ref {
+			return k, true
+		}
+		same = append(same, k)
+	}
+	if len(same) == 1 {
+		return same[0], true
+	}
+	return flux.Kustomization{}, false
+}
+
+// children are the Kustomizations that p declares and nobody has before.
+func (e *Engine) children(r *Run, p *Planned, seen map[flux.Ref]*Planned) []*Planned {
+	var out []*Planned
+	for _, o := range p.objects {
+		if !flux.IsKustomization(o.GroupVersionKind().GroupKind()) {
+			continue
+		}
+		k, err := flux.ParseKustomization(o)
+		if k.Ref == p.Ref {
+			continue
+		}
+		if first, ok := seen[k.Ref]; ok {
+			p.problem(reasonBuild, Problem{
+				Code: "declared-twice", File: o.File, Line: o.Line, Object: k.Ref.String(),
+				Message: fmt.Sprintf("%s is declared here and in %s (%s)", k.Ref, first.Parent.where(), first.Object.Where()),
+				Hint:    "rename one of the two, or take it out",
+			})
+			continue
+		}
+		c := &Planned{Kustomization: k, Parent: p}
+		seen[k.Ref] = c
+		if err != nil {
+			c.problem(reasonBuild, Problem{Code: "invalid-kustomization", File: o.File, Line: o.Line, Object: k.Ref.String(), Message: err.Error()})
+		}
+		for _, f := range k.Unknown {
+			r.warn(e, Warning{Code: "unknown-field", File: o.File, Line: o.Line, Object: k.Ref.String(),
+				Message: f + " is not a field of a Kustomization that this version knows; it is ignored"})
+		}
+		r.Kustomizations = append(r.Kustomizations, c)
+		out = append(out, c)
+	}
+	return out
+}
+
+func (p *Planned) where() string {
+	if p == nil {
+		return "the root"
+	}
+	return p.Ref.String()
+}
+
+// unsupported are the fields whose effect this version does not have. To go on
+// without it would write to the wrong cluster, as the wrong user, or too early.
+func unsupported(s kustomizev1.KustomizationSpec) []string {
+	var out []string
+	add := func(used bool, field string) {
+		if used {
+			out = append(out, field)
+		}
+	}
+	add(s.KubeConfig != nil, "spec.kubeConfig")
+	add(s.ServiceAccountName != "", "spec.serviceAccountName")
+	add(len(s.HealthCheckExprs) > 0, "spec.healthCheckExprs")
+	add(len(s.Ignore) > 0, "spec.ignore")
+	add(slices.ContainsFunc(s.DependsOn, func(d kustomizev1.DependencyReference) bool { return d.ReadyExpr != "" }), "spec.dependsOn[].readyExpr")
+	return out
+}
+
+// load reads what the cluster remembers of p, and resolves its source.
+func (e *Engine) load(ctx context.Context, r *Run, p *Planned) error {
+	var err error
+	if p.record, err = e.Cluster.Load(ctx, p.Ref); err != nil {
+		return err
+	}
+	suspended := p.Spec.Suspend
+	if p.record.Live != nil {
+		if live, err := flux.ParseKustomization(object.Object{Unstructured: p.record.Live}); err == nil && live.Spec.Suspend {
+			suspended = true
+		}
+	}
+	p.Suspended = suspended && !e.Options.IncludeSuspended
+	if p.Suspended || p.Parent == nil && p.Object.Unstructured == nil {
+		return nil
+	}
+	for _, f := range unsupported(p.Spec) {
+		p.problem(reasonBuild, Problem{
+			Code: "unsupported-field", File: p.Object.File, Line: p.Object.Line, Object: p.Ref.String(),
+			Message: f + " is not supported by this version, and ignoring it would do harm",
+			Hint:    "leave this Kustomization to Flux: name the others, as in kubectl gitops sync NAME…",
+		})
+	}
+	if p.snapshot == nil {
+		e.resolveSource(ctx, r, p)
+	}
+	return nil
+}
+
+// render fills p's objects, or its problems.
+func (e *Engine) render(ctx context.Context, r *Run, p *Planned) {
+	e.progress(p.Ref, "rendering "+p.Path())
+	keys := e.keys(ctx, r, p)
+	p.files = secret.Overlay(p.snapshot.FS, keys, secret.OverlayOptions{
+		Configured: p.Spec.Decryption != nil && p.Spec.Decryption.Provider == kustomizev1ProviderSOPS,
+		IgnoreMAC:  e.Options.IgnoreMAC,
+	})
+	variables, missing := e.variables(ctx, r, p)
+	p.problem(reasonBuild, missing...)
+	always := p.Spec.PostBuild != nil && p.Spec.PostBuild.SubstituteStrategy == kustomizev1.SubstituteStrategyAlways
+	if len(missing) > 0 || len(variables) == 0 && !always {
+		variables = nil
+	}
+	result, err := render.Build(ctx, render.Request{
+		FS: p.files, Kustomization: p.Kustomization, Links: p.snapshot.Links,
+		Variables: variables, Strict: e.Options.StrictVars, RemoteBases: e.Options.RemoteBases,
+	})
+	p.problem(reasonBuild, sealedProblems(p)...)
+	if err != nil {
+		p.problem(reasonBuild, buildProblems(p, err)...)
+	}
+	if result == nil {
+		return
+	}
+	p.rendered, p.digest = result, result.Digest
+	for _, o := range result.Objects {
+		// What is still sealed has its file's problem already.
+		if _, sealed := o.Object["sops"]; !sealed {
+			p.objects = append(p.objects, o)
+		}
+	}
+}
+
+// kustomizev1ProviderSOPS is the one provider that the API allows.
+const kustomizev1ProviderSOPS = "sops"
+
+// keys are the keys that may open p's files: those at hand, and those of
+// spec.decryption.secretRef, in the cluster or in Git.
+func (e *Engine) keys(ctx context.Context, r *Run, p *Planned) *secret.Keyring {
+	d := p.Spec.Decryption
+	if d == nil || d.SecretRef == nil {
+		return e.Keys
+	}
+	where := fmt.Sprintf("secret/%s in %s", d.SecretRef.Name, p.Namespace)
+	data, why := e.data(ctx, r, object.ID{Kind: "Secret", Namespace: p.Namespace, Name: d.SecretRef.Name})
+	if why != "" {
+		return e.Keys.WithMissing(where, why)
+	}
+	bytes := make(map[string][]byte, len(data))
+	for k, v := range data {
+		bytes[k] = []byte(v)
+	}
+	keys, err := e.Keys.With(where, bytes)
+	if err != nil {
+		return e.Keys.WithMissing(where, err.Error())
+	}
+	return keys
+}
+
+func sealedProblems(p *Planned) []Problem {
+	var out []Problem
+	var places []string
+	for _, s := range p.files.Problems() {
+		var key *secret.KeyError
+		if errors.As(s.Err, &key) && places == nil {
+			for _, place := range key.Places {
+				places = append(places, place.String())
+			}
+		}
+		if key != nil && s.Kind == secret.NoKey {
+			s.Hint = "export SOPS_AGE_KEY_FILE=FILE, or --age-key-file FILE"
+			if d := p.Spec.Decryption; d != nil && d.SecretRef != nil {
+				s.Hint += fmt.Sprintf("; for a key in the cluster: kubectl -n %s create secret generic %s --from-file=age.agekey=FILE", p.Namespace, d.SecretRef.Name)
+			}
+		}
+		out = append(out, Problem{Code: "sealed-" + strings.ReplaceAll(string(s.Kind), " ", "-"), File: s.Path, Message: s.Err.Error(), Hint: s.Hint})
+	}
+	if places != nil {
+		out = append(out, Problem{Code: "key-places", Message: "keys were looked for in: " + strings.Join(places, "; ")})
+	}
+	return out
+}
+
+// buildProblems takes apart what render joined.
+func buildProblems(p *Planned, err error) []Problem {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var out []Problem
+		for _, err := range joined.Unwrap() {
+			out = append(out, buildProblems(p, err)...)
+		}
+		return out
+	}
+	var re *render.Error
+	if errors.As(err, &re) {
+		return []Problem{{Code: "build", File: re.File, Line: re.Line, Object: re.Object, Message: re.Msg, Hint: re.Fix}}
+	}
+	problem := Problem{Code: "build", Message: err.Error()}
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		problem.Hint = hinted.Hint()
+	}
+	if errors.Is(err, fs.ErrNotExist) && problem.Hint == "" {
+		problem.Hint = "commit the file, or take the reference out"
+	}
+	return []Problem{problem}
+}

@@ -1,0 +1,228 @@
+// Package gitops is the reconcile itself. Plan reads: it renders every
+// Kustomization below the root, observes the cluster, and decides each change.
+// Apply executes that very plan, once. Both report through events; exit codes
+// come from their results.
+package gitops
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/render"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
+)
+
+// Engine holds what a run works on. The zero value of a field is not useful
+// but for Events.
+type Engine struct {
+	Cluster *cluster.Cluster
+	Source  *source.Snapshot
+	Keys    *secret.Keyring
+	Auth    source.Auth // for the sources that Kustomizations name beside the one at hand
+	Options Options
+	Events  Sink
+}
+
+// Options are the decisions of the user, as flags state them (see cli.md).
+type Options struct {
+	Path string   // entry path in the source
+	Root flux.Ref // the root Kustomization where the entry does not declare one
+
+	Names            []flux.Ref // only these and what they depend on; all if empty
+	NoDeps           bool
+	IncludeSuspended bool
+
+	Wait    WaitMode
+	Timeout time.Duration // health wait where spec.timeout is absent
+
+	Prune       bool     // ANDed with spec.prune
+	AllowPrune  int      // deletions of the run that are expected, -1 for none said
+	AllowDelete []string // kinds that may be deleted although they take data along
+	Allow       []string // codes of checks that may be overridden
+
+	Force          bool // recreate where a field is immutable
+	AllowDirty     bool
+	StrictVars     bool
+	RemoteBases    bool
+	IgnoreMAC      bool
+	FluxComponents ComponentsMode
+}
+
+// WaitMode tells what health is waited for.
+type WaitMode string
+
+// The values of --wait.
+const (
+	WaitAll  WaitMode = "true"  // all that the Kustomization declares
+	WaitSpec WaitMode = "spec"  // what spec.wait and spec.healthChecks name, as Flux
+	WaitNone WaitMode = "false" // nothing
+)
+
+// ComponentsMode tells what becomes of the Flux controllers that a bootstrap
+// repository carries.
+type ComponentsMode string
+
+// The values of --flux-components.
+const (
+	ComponentsAuto  ComponentsMode = "auto"  // applied only where a Flux controller runs
+	ComponentsApply ComponentsMode = "apply" // applied
+	ComponentsSkip  ComponentsMode = "skip"  // left out
+)
+
+// Run is a plan: a value that can be shown, refused or executed, once.
+type Run struct {
+	Revision string
+	// Previous is the revision that the cluster had of the root, "" for none.
+	Previous string
+	Root     *Planned
+	// Kustomizations are in an order in which each comes after those it depends
+	// on and after its parent, as far as there are no cycles.
+	Kustomizations []*Planned
+	Warnings       []Warning
+
+	started  time.Time
+	crds     map[schema.GroupKind]*definition // kinds that the run itself defines
+	spaces   map[string]*Planned              // namespaces that the run itself makes
+	hasFlux  bool                             // the cluster has the Kustomization kind already
+	before   map[*Planned][]*Planned          // what must have ended before: named, or found out
+	fetched  map[flux.Ref]fetched             // sources beside the one at hand
+	requests cluster.Counts
+}
+
+// Planned is what is to be done for one Kustomization.
+type Planned struct {
+	flux.Kustomization
+	Parent   *Planned // nil for the root
+	Revision string   // of its source
+
+	// Problems are why it cannot be applied, all that are known. None of its
+	// objects is written if there is one.
+	Problems []Problem
+	// Skipped is why it is left alone although nothing is wrong with it; "" if not.
+	Skipped   string
+	Suspended bool
+
+	// Changes has one entry for each object that is declared, in apply order.
+	Changes []plan.Change
+	// Prunes has one entry for each object that is owned and no longer declared,
+	// in the order of deletion. Those that stay say why.
+	Prunes []plan.Change
+	// Removed are the Kustomizations that its prune takes along, with their own.
+	Removed []*Planned
+	// LeftOut are the parts of Flux itself that are not applied.
+	LeftOut []object.ID
+
+	snapshot *source.Snapshot
+	files    *secret.FS
+	rendered *render.Result
+	objects  []object.Object // what is declared, with owner labels, normalized
+	record   *cluster.Record
+	digest   string
+	reason   string // Flux's word for the first problem
+}
+
+// Inventory is what the Kustomization will own once the plan is carried out.
+func (p *Planned) Inventory() plan.Inventory {
+	inv := make(plan.Inventory, 0, len(p.Changes))
+	for _, c := range p.Changes {
+		inv = append(inv, c.Entry())
+	}
+	for _, c := range p.Prunes {
+		if c.Action == plan.Skip && c.Reason != keptByOther {
+			inv = append(inv, c.Entry())
+		}
+	}
+	return inv
+}
+
+// Writes counts the objects that the plan would write or delete.
+func (p *Planned) Writes() int {
+	n := 0
+	for _, c := range slices.Concat(p.Changes, p.Prunes) {
+		if c.Action.Writes() {
+			n++
+		}
+	}
+	for _, r := range p.Removed {
+		n += r.Writes()
+	}
+	return n
+}
+
+// Writes counts the objects that the run would write or delete.
+func (r *Run) Writes() int {
+	n := 0
+	for _, p := range r.Kustomizations {
+		n += p.Writes()
+	}
+	return n
+}
+
+func (p *Planned) problem(reason string, ps ...Problem) {
+	if len(ps) > 0 && p.reason == "" {
+		p.reason = reason
+	}
+	p.Problems = append(p.Problems, ps...)
+}
+
+func (e *Engine) allowed(code string) bool { return slices.Contains(e.Options.Allow, code) }
+
+func (e *Engine) progress(ref flux.Ref, message string) {
+	e.Events.emit(Event{Kustomization: ref, Type: Progress, Message: message})
+}
+
+func (r *Run) warn(e *Engine, ws ...Warning) {
+	for _, w := range ws {
+		if slices.Contains(r.Warnings, w) {
+			continue
+		}
+		r.Warnings = append(r.Warnings, w)
+		e.Events.emit(Event{Type: WarningFound, Warning: w})
+	}
+}
+
+// revisionDigest is the long part of a revision.
+var revisionDigest = regexp.MustCompile(`(sha1|sha256):([0-9a-f]{7})[0-9a-f]+`)
+
+// ShortRevision cuts a revision to what people read: main@sha1:9d22ce7.
+func ShortRevision(revision string) string { return revisionDigest.ReplaceAllString(revision, "$1:$2") }
+
+// Plan decides what a sync would do. It writes nothing. What is wrong with one
+// Kustomization is in its Problems; an error is what stops the whole run.
+func (e *Engine) Plan(ctx context.Context) (*Run, error) {
+	r := &Run{Revision: e.Source.Revision, started: time.Now(), fetched: map[flux.Ref]fetched{}}
+	e.Events.emit(Event{Type: RunStarted, Message: fmt.Sprintf("cluster: %s (%s)  root: %s  revision: %s",
+		e.Cluster.Context, e.Cluster.Server, e.Options.Path, ShortRevision(e.Source.Revision))})
+	var err error
+	if r.hasFlux, err = e.Cluster.HasKustomizations(); err != nil {
+		return nil, err
+	}
+	if err := e.discover(ctx, r); err != nil {
+		return nil, err
+	}
+	if err := e.checkGraph(ctx, r); err != nil {
+		return nil, err
+	}
+	if err := e.limit(r); err != nil {
+		return nil, err
+	}
+	if err := e.checkDirty(r); err != nil {
+		return nil, err
+	}
+	e.checkSources(r)
+	if err := e.observe(ctx, r); err != nil {
+		return nil, err
+	}
+	e.order(r)
+	return r, e.guard(r)
+}

@@ -1,0 +1,514 @@
+package gitops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
+)
+
+// concurrency bounds the requests of one round.
+const concurrency = 16
+
+// keptByOther is why a stale object stays although its owner lets it go.
+const keptByOther = "owned by another now"
+
+// definition is a kind that the run itself defines.
+type definition struct {
+	by       *Planned
+	versions []string // served ones
+	cluster  bool     // cluster-scoped
+}
+
+// observe compares what is declared with what the cluster has: which kinds and
+// namespaces there are, what is live, and what the server would store.
+func (e *Engine) observe(ctx context.Context, r *Run) error {
+	running, err := e.Cluster.FluxRunning(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range r.Kustomizations {
+		e.leaveOut(p, running)
+		if n := len(p.LeftOut); n > 0 {
+			names := make([]string, n)
+			for i, id := range p.LeftOut {
+				names[i] = id.Short()
+			}
+			r.warn(e, Warning{Code: "flux-components", Object: p.Ref.String(),
+				Message: fmt.Sprintf("%s of Flux itself left out: %s", count(n, "object"), strings.Join(names, ", ")),
+				Hint:    "--flux-components apply installs them"})
+		}
+	}
+	r.index()
+	resources := map[cluster.Resource]bool{}
+	for _, p := range r.Kustomizations {
+		if err := e.resolve(r, p, resources); err != nil {
+			return err
+		}
+	}
+	if err := e.checkNamespaces(ctx, r); err != nil {
+		return err
+	}
+	for _, p := range r.Kustomizations {
+		e.staleKinds(p, resources)
+	}
+	list := slices.SortedFunc(maps.Keys(resources), func(a, b cluster.Resource) int { return strings.Compare(a.String(), b.String()) })
+	e.progress(r.Root.Ref, fmt.Sprintf("reading %s from the cluster", count(len(list), "kind")))
+	live, denied, err := e.Cluster.Owned(ctx, list)
+	if err != nil {
+		return err
+	}
+	blind := map[schema.GroupKind]bool{}
+	for _, d := range denied {
+		blind[d.GroupKind()] = true
+	}
+	e.progress(r.Root.Ref, "asking the server what would change")
+	if err := e.dryRunAll(ctx, r, live); err != nil {
+		return err
+	}
+	return e.planPrunes(ctx, r, live, blind)
+}
+
+// index notes which kinds and namespaces the run makes, and by whom.
+func (r *Run) index() {
+	r.crds, r.spaces = map[schema.GroupKind]*definition{}, map[string]*Planned{}
+	for _, p := range r.Kustomizations {
+		for _, o := range p.objects {
+			switch gk := o.GroupVersionKind().GroupKind(); {
+			case object.IsNamespace(gk):
+				r.spaces[o.GetName()] = p
+			case object.IsCRD(gk):
+				group, _, _ := unstructured.NestedString(o.Object, "spec", "group")
+				kind, _, _ := unstructured.NestedString(o.Object, "spec", "names", "kind")
+				scope, _, _ := unstructured.NestedString(o.Object, "spec", "scope")
+				d := &definition{by: p, cluster: scope == "Cluster"}
+				versions, _, _ := unstructured.NestedSlice(o.Object, "spec", "versions")
+				for _, v := range versions {
+					if v, ok := v.(map[string]any); ok && v["served"] == true {
+						name, _ := v["name"].(string)
+						d.versions = append(d.versions, name)
+					}
+				}
+				r.crds[schema.GroupKind{Group: group, Kind: kind}] = d
+			}
+		}
+	}
+}
+
+// resolve finds each object's place on the server, and turns the objects of p
+// into changes in the order of an apply. What has no place is a problem, a
+// skip (Flux's own kinds) or pending (a kind that the run defines).
+func (e *Engine) resolve(r *Run, p *Planned, resources map[cluster.Resource]bool) error {
+	for i := range p.objects {
+		o := p.objects[i]
+		gvk := o.GroupVersionKind()
+		c := plan.Change{ID: o.ID(), Version: gvk.Version, Object: &p.objects[i]}
+		res, err := e.Cluster.Resolve(gvk)
+		namespaced := res.Namespaced
+		var none *cluster.NoKindError
+		switch {
+		case err == nil:
+			resources[res] = true
+		case !errors.As(err, &none):
+			return err
+		default:
+			served := none.Served
+			d := r.crds[gvk.GroupKind()]
+			if d != nil {
+				served = d.versions
+			}
+			fluxKind := flux.IsFluxGroup(gvk.Group)
+			switch {
+			case d == nil && len(served) == 0 && fluxKind:
+				c.Action, c.Reason = plan.Skip, "the cluster does not have Flux's "+gvk.Kind
+				namespaced = true
+			case d != nil && slices.Contains(served, gvk.Version):
+				c.Pending, namespaced = "its kind", !d.cluster
+			case len(served) > 0 && fluxKind:
+				e.convert(r, &c, served)
+				if d != nil {
+					c.Pending, namespaced = "its kind", !d.cluster
+				} else if res, err = e.Cluster.Resolve(c.Object.GroupVersionKind()); err == nil {
+					resources[res], namespaced = true, res.Namespaced
+				} else {
+					return err
+				}
+			default:
+				p.problem(reasonFailed, noKind(o, served))
+				continue
+			}
+		}
+		if !namespaced && c.ID.Namespace != "" {
+			r.warn(e, Warning{Code: "namespace-on-cluster-kind", File: o.File, Line: o.Line, Object: c.ID.Unscoped().String(),
+				Message: fmt.Sprintf("%s is cluster-scoped, its namespace %s means nothing", gvk.Kind, c.ID.Namespace)})
+			c.ID = c.ID.Unscoped()
+			o.SetNamespace("")
+		}
+		if namespaced && c.ID.Namespace == "" && c.Action != plan.Skip {
+			p.problem(reasonFailed, Problem{Code: "no-namespace", File: o.File, Line: o.Line, Object: c.ID.String(),
+				Message: "has no namespace, and its kind needs one", Hint: "set metadata.namespace, the kustomization's namespace or spec.targetNamespace"})
+			continue
+		}
+		p.Changes = append(p.Changes, c)
+	}
+	slices.SortStableFunc(p.Changes, func(a, b plan.Change) int {
+		if s, t := object.StageOf(a.ID.GroupKind()), object.StageOf(b.ID.GroupKind()); s != t {
+			return int(s - t)
+		}
+		return object.Compare(a.ID, b.ID)
+	})
+	return nil
+}
+
+// convert writes a Flux object in a version that the cluster serves: all
+// versions of Flux's API have the same fields.
+func (e *Engine) convert(r *Run, c *plan.Change, served []string) {
+	o := c.Object
+	from := o.GetAPIVersion()
+	version := served[0]
+	if slices.Contains(served, "v1") {
+		version = "v1"
+	}
+	o.SetAPIVersion(o.GroupVersionKind().Group + "/" + version)
+	c.Version = version
+	r.warn(e, Warning{Code: "flux-version", File: o.File, Line: o.Line, Object: c.ID.String(),
+		Message: fmt.Sprintf("%s is no longer served; applied as %s", from, o.GetAPIVersion()),
+		Hint:    "flux migrate -f ."})
+}
+
+func noKind(o object.Object, served []string) Problem {
+	p := Problem{Code: "no-kind", File: o.File, Line: o.Line, Object: o.ID().String()}
+	gvk := o.GroupVersionKind()
+	if len(served) > 0 {
+		p.Message = fmt.Sprintf("%s is served as %s, not %s", gvk.Kind, strings.Join(served, ", "), gvk.Version)
+		p.Hint = "change its apiVersion"
+		return p
+	}
+	p.Message = fmt.Sprintf("nobody defines the kind %s of %s: neither the cluster nor this repository has its CustomResourceDefinition", gvk.Kind, gvk.GroupVersion())
+	p.Hint = "install what brings it, or add its CRD to a Kustomization that this one depends on"
+	return p
+}
+
+// checkNamespaces finds the namespaces that nobody makes, and marks what waits
+// for those that the run makes.
+func (e *Engine) checkNamespaces(ctx context.Context, r *Run) error {
+	exists := map[string]bool{}
+	for _, p := range r.Kustomizations {
+		for _, c := range p.Changes {
+			if c.ID.Namespace != "" && c.Action != plan.Skip {
+				exists[c.ID.Namespace] = false
+			}
+		}
+	}
+	var mu sync.Mutex
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(concurrency)
+	for _, ns := range slices.Sorted(maps.Keys(exists)) {
+		g.Go(func() error {
+			found, err := e.Cluster.HasNamespace(gctx, ns)
+			mu.Lock()
+			defer mu.Unlock()
+			exists[ns] = found
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, p := range r.Kustomizations {
+		told := map[string]bool{}
+		for i := range p.Changes {
+			c := &p.Changes[i]
+			ns := c.ID.Namespace
+			switch {
+			case ns == "" || exists[ns] || c.Action == plan.Skip:
+			case r.spaces[ns] != nil:
+				if c.Pending == "" {
+					c.Pending = "namespace " + ns
+				}
+			case !told[ns]:
+				told[ns] = true
+				p.problem(reasonFailed, e.noNamespace(p, ns))
+			}
+		}
+	}
+	return nil
+}
+
+func (e *Engine) noNamespace(p *Planned, ns string) Problem {
+	var names []string
+	problem := Problem{Code: "no-namespace", Object: "namespace/" + ns,
+		Hint: fmt.Sprintf("kubectl create namespace %s, or add a Namespace to this repository", ns)}
+	for _, c := range p.Changes {
+		if c.ID.Namespace != ns {
+			continue
+		}
+		names = append(names, c.ID.Short())
+		if problem.File == "" && c.Object.File != "" {
+			problem.File, problem.Line = p.rendered.NamespaceLine(c.Object.File)
+		}
+	}
+	if problem.File == "" && p.Spec.TargetNamespace == ns {
+		problem.File, problem.Line = p.Object.File, p.Object.Line
+	}
+	problem.Message = fmt.Sprintf("namespace %s does not exist and nobody makes it; %s would be in it", ns, some(names, 3))
+	return problem
+}
+
+// staleKinds adds the kinds of what p owns and no longer declares.
+func (e *Engine) staleKinds(p *Planned, resources map[cluster.Resource]bool) {
+	if p.record == nil {
+		return
+	}
+	for _, s := range p.record.Inventory {
+		if res, err := e.Cluster.Resolve(schema.GroupVersionKind{Group: s.ID.Group, Version: s.Version, Kind: s.ID.Kind}); err == nil {
+			resources[res] = true
+		}
+	}
+}
+
+// dryRunAll asks the server about every object that it can be asked about, and
+// decides its change.
+func (e *Engine) dryRunAll(ctx context.Context, r *Run, live map[plan.Entry]*unstructured.Unstructured) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(concurrency)
+	for _, p := range r.Kustomizations {
+		if p.Skipped != "" || p.Suspended {
+			continue
+		}
+		problems := make([][]Problem, len(p.Changes))
+		for i := range p.Changes {
+			c := &p.Changes[i]
+			c.Live = live[c.Entry()]
+			if c.Action == plan.Skip {
+				continue
+			}
+			if c.Pending != "" {
+				c.Action, c.Reason = plan.Create, "once "+c.Pending+" is made in this run"
+				continue
+			}
+			if broken(p, c.ID) {
+				continue // its fields were refused already, with a better word for them
+			}
+			g.Go(func() error {
+				var err error
+				problems[i], err = e.decide(gctx, r, p, c)
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+		g, gctx = errgroup.WithContext(ctx)
+		g.SetLimit(concurrency)
+		for _, ps := range problems {
+			p.problem(reasonFailed, ps...)
+		}
+	}
+	return nil
+}
+
+// broken reports whether an object was refused before the server was asked.
+func broken(p *Planned, id object.ID) bool {
+	return slices.ContainsFunc(p.Problems, func(q Problem) bool {
+		return q.Object == id.String() && q.Code == "unknown-field" ||
+			id.Namespace != "" && q.Code == "no-namespace" && q.Object == "namespace/"+id.Namespace
+	})
+}
+
+// decide asks the server about one object and fills in its change. A refusal
+// is a problem of the Kustomization; an error means the cluster cannot be asked.
+func (e *Engine) decide(ctx context.Context, r *Run, p *Planned, c *plan.Change) ([]Problem, error) {
+	if reason := plan.SkipReason(c.Object.Unstructured, c.Live); reason != "" && c.Live != nil {
+		c.Action, c.Reason = plan.Skip, reason
+		return nil, nil
+	}
+	result, err := e.Cluster.DryRun(ctx, c.Object.Unstructured)
+	exists := err == nil && result.GetResourceVersion() != "" || cluster.IsImmutable(err)
+	if exists && c.Live == nil {
+		// Nobody's, or another's: the labels did not find it.
+		var gerr error
+		if c.Live, gerr = e.Cluster.Get(ctx, c.ID, c.Version); gerr != nil {
+			return nil, gerr
+		}
+	}
+	if reason := plan.SkipReason(c.Object.Unstructured, c.Live); reason != "" {
+		c.Action, c.Reason = plan.Skip, reason
+		return nil, nil
+	}
+	if cluster.IsImmutable(err) && c.Live != nil && e.mayRecreate(p, c) {
+		if err := e.Cluster.DryRunCreate(ctx, c.Object.Unstructured); err != nil {
+			return refused(p, c, err)
+		}
+		c.Action, c.Reason = plan.Recreate, "a field that differs cannot be changed in place"
+		return nil, nil
+	}
+	if err != nil {
+		return refused(p, c, err)
+	}
+	c.Result = result
+	c.Action, c.Reason = plan.Decide(c.Live, result)
+	if c.Live != nil && !flux.Marked(c.Object, flux.SSAKey, "Merge") && !flux.Marked(c.Live, flux.SSAKey, "Merge") {
+		if c.Cleanup, err = e.Cluster.Cleanup(c.Live); err != nil {
+			return nil, err
+		}
+		if c.Cleanup != nil && c.Action == plan.Unchanged {
+			c.Action, c.Reason = plan.Configure, "takes over the fields that kubectl owns"
+		}
+	}
+	return nil, nil
+}
+
+func (e *Engine) mayRecreate(p *Planned, c *plan.Change) bool {
+	if contains(protectedKinds, c.ID.Kind) {
+		return false // they take data along, whatever is forced
+	}
+	return e.Options.Force || p.Spec.Force || flux.Marked(c.Object, flux.ForceKey, "enabled") || flux.Marked(c.Live, flux.ForceKey, "enabled")
+}
+
+// refused turns the server's no into problems, one a reason.
+func refused(p *Planned, c *plan.Change, err error) ([]Problem, error) {
+	var no *cluster.Refusal
+	if !errors.As(err, &no) {
+		return nil, err
+	}
+	var out []Problem
+	doc, _ := p.rendered.Document(*c.Object)
+	for _, reason := range no.Reasons {
+		problem := Problem{Code: "refused", File: c.Object.File, Line: c.Object.Line, Object: c.ID.String(), Message: reason, Hint: no.Fix}
+		if path, _, ok := strings.Cut(reason, ": "); ok && doc.Node != nil && !strings.Contains(path, " ") {
+			problem.Line = object.LineOf(doc.Node, path)
+		}
+		out = append(out, problem)
+	}
+	return out, nil
+}
+
+// planPrunes decides what becomes of the objects that are owned and no longer
+// declared.
+func (e *Engine) planPrunes(ctx context.Context, r *Run, live map[plan.Entry]*unstructured.Unstructured, blind map[schema.GroupKind]bool) error {
+	desired := map[object.ID]*Planned{}
+	for _, p := range r.Kustomizations {
+		for _, c := range p.Changes {
+			desired[c.ID] = p
+		}
+	}
+	for _, p := range r.Kustomizations {
+		if p.record == nil || p.Skipped != "" || p.Suspended || len(p.Problems) > 0 {
+			continue
+		}
+		if err := e.planPrune(ctx, r, p, desired, live, blind); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) planPrune(ctx context.Context, r *Run, p *Planned, desired map[object.ID]*Planned, live map[plan.Entry]*unstructured.Unstructured, blind map[schema.GroupKind]bool) error {
+	var declared plan.Inventory
+	for _, c := range p.Changes {
+		declared = append(declared, c.Entry())
+	}
+	for _, stale := range p.record.Inventory.Minus(declared).Reversed() {
+		c := plan.Change{ID: stale.ID, Version: stale.Version, Action: plan.Skip}
+		u := live[stale]
+		if u == nil {
+			// The LIST sees what carries an owner's labels; what lost them, or may
+			// not be listed, is asked for by name.
+			var err error
+			if u, err = e.Cluster.Get(ctx, stale.ID, stale.Version); err != nil {
+				return err
+			}
+		}
+		c.Live = u
+		isKustomization := flux.IsKustomization(stale.ID.GroupKind())
+		switch {
+		case slices.Contains(p.LeftOut, stale.ID):
+			c.Reason = "a part of Flux itself"
+		case desired[stale.ID] != nil:
+			c.Reason = "moves to " + desired[stale.ID].Ref.String()
+		case !p.Spec.Prune:
+			c.Reason = "spec.prune is false"
+		case !e.Options.Prune:
+			c.Reason = "--prune=false"
+		case u == nil && !isKustomization:
+			continue // gone already
+		case u != nil && plan.KeepReason(u, p.Ref) != "":
+			c.Reason = plan.KeepReason(u, p.Ref)
+			if u.GetLabels()[flux.OwnerNameLabel] != p.Name || u.GetLabels()[flux.OwnerNamespaceLabel] != p.Namespace {
+				c.Reason = keptByOther
+			}
+		default:
+			c.Action, c.Reason = plan.Delete, "no longer declared"
+		}
+		if isKustomization && c.Action == plan.Delete {
+			removed, err := e.planRemoval(ctx, r, flux.Ref{Namespace: stale.ID.Namespace, Name: stale.ID.Name}, desired)
+			if err != nil {
+				return err
+			}
+			switch {
+			case removed == nil && u == nil:
+				continue // gone, with its record
+			case removed != nil && removed.Suspended:
+				c.Action, c.Reason = plan.Skip, "suspended"
+			case removed != nil:
+				p.Removed = append(p.Removed, removed)
+			}
+			if u == nil && c.Action == plan.Delete {
+				// No such kind in the cluster: only its record is to go.
+				continue
+			}
+		}
+		p.Prunes = append(p.Prunes, c)
+	}
+	return nil
+}
+
+// planRemoval plans the end of a Kustomization that Git no longer declares, by
+// its deletionPolicy: what it owns goes first, Kustomizations among it included.
+// nil means that the cluster remembers nothing of it.
+func (e *Engine) planRemoval(ctx context.Context, r *Run, ref flux.Ref, desired map[object.ID]*Planned) (*Planned, error) {
+	rec, err := e.Cluster.Load(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if rec.Live == nil && !rec.InConfigMap {
+		return nil, nil
+	}
+	p := &Planned{Kustomization: flux.Kustomization{Ref: ref}, record: rec}
+	p.Spec.Prune = true
+	if rec.Live != nil {
+		if p.Kustomization, err = flux.ParseKustomization(object.Object{Unstructured: rec.Live}); err != nil {
+			return nil, err
+		}
+	}
+	p.Suspended = p.Spec.Suspend
+	if p.Suspended || !deletes(p.Kustomization) {
+		return p, nil
+	}
+	p.Spec.Prune = true // what its deletionPolicy says of its end is what counts now
+	return p, e.planPrune(ctx, r, p, desired, nil, nil)
+}
+
+// deletes reports whether the end of k is the end of what it owns.
+func deletes(k flux.Kustomization) bool {
+	switch k.Spec.DeletionPolicy {
+	case "Orphan":
+		return false
+	case "Delete", "WaitForTermination":
+		return true
+	}
+	return k.Spec.Prune // MirrorPrune
+}

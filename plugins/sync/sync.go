@@ -1,0 +1,233 @@
+// Package sync is kubectl gitops sync: a full reconcile, once.
+package sync
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
+)
+
+// Options are the flags of sync.
+type Options struct {
+	cli.Source
+	cli.Output
+	gitops.Options
+
+	names        []string
+	wait         string
+	components   string
+	engine       string
+	dryRun       string
+	fieldManager string
+	runTimeout   time.Duration
+	interactive  bool
+	looseVars    bool
+}
+
+// New is the command.
+func New(env *cli.Env) *cobra.Command { return newCommand(env, run) }
+
+func newCommand(env *cli.Env, runF func(context.Context, *cobra.Command, *cli.Env, *Options) error) *cobra.Command {
+	o := &Options{}
+	c := &cobra.Command{
+		Use:     "sync [KUSTOMIZATION…]",
+		Aliases: []string{"reconcile"},
+		Short:   "Make a cluster what a Git repository says, once",
+		Long: `Reconcile a cluster with a repository, once: fetch, render the Flux Kustomizations
+in the order of their dependencies, decrypt, apply with server-side apply, prune,
+wait until healthy, record. No controller is needed.
+
+Names limit the run to those Kustomizations and what they depend on.
+
+Exit codes: 0 all ready · 1 something failed or is not ready · 2 could not or would
+not start · 130 interrupted.`,
+		Example: `  # the repository around the current directory, onto the current context
+  %[1]s --path clusters/vps
+
+  # a branch of a remote repository, one Kustomization and what it depends on
+  %[1]s --source ssh://git@example.com/team/gitops --ref main --path clusters/vps apps
+
+  # what would change, as the server sees it
+  %[1]s --path clusters/vps --dry-run`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			o.names = args
+			if err := o.complete(c, env); err != nil {
+				return err
+			}
+			return runF(c.Context(), c, env, o)
+		},
+	}
+	f := c.Flags()
+	o.Source.AddFlags(f)
+	o.Output.AddFlags(f)
+	f.StringVar(&o.wait, "wait", "true", "What to wait for: true (all that is declared), spec (what spec.wait and spec.healthChecks name), false.")
+	f.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "How long each Kustomization may take to become healthy where spec.timeout is absent.")
+	f.DurationVar(&o.runTimeout, "run-timeout", 0, "How long the whole run may take; 0 is for ever.")
+	f.BoolVar(&o.NoDeps, "no-deps", false, "With names: leave out what they depend on.")
+	f.BoolVar(&o.Prune, "prune", true, "Delete what is owned and no longer declared, where spec.prune allows it; false keeps and reports it.")
+	f.IntVar(&o.AllowPrune, "allow-prune", -1, "Let this many deletions of the whole run pass, where they are most of what is owned.")
+	f.StringSliceVar(&o.AllowDelete, "allow-delete", nil, "Kinds that may be deleted although they take data along: Namespace, CustomResourceDefinition, PersistentVolume, PersistentVolumeClaim.")
+	f.StringSliceVar(&o.Allow, "allow", nil, "Codes of checks to override, as errors name them.")
+	f.BoolVar(&o.AllowDirty, "allow-dirty", false, "Apply the work tree although it differs from its commit; never recorded as applied.")
+	f.BoolVar(&o.IncludeSuspended, "include-suspended", false, "Reconcile suspended Kustomizations too.")
+	f.BoolVar(&o.Force, "force", false, "Delete and create anew where a field that differs cannot be changed.")
+	f.StringVar(&o.components, "flux-components", "auto", "The Flux controllers in a bootstrap repository: auto (only where one runs already), apply, skip.")
+	f.StringVar(&o.engine, "engine", "auto", "Who reconciles: auto (here, and never beside a live Flux controller), local (here).")
+	f.StringVar(&o.fieldManager, "field-manager", flux.FieldManager, "Field manager of server-side apply; the default is Flux's.")
+	f.BoolVar(&o.IgnoreMAC, "ignore-mac", false, "Decrypt sealed files whose MAC does not match.")
+	f.BoolVar(&o.looseVars, "no-strict-substitute", false, "Let undefined variables of postBuild be empty, as Flux did before 2.9.")
+	f.BoolVar(&o.RemoteBases, "remote-bases", true, "Let a kustomization name bases by URL.")
+	f.StringVar(&o.dryRun, "dry-run", "none", "server: ask the server what would change and write nothing; none.")
+	f.Lookup("dry-run").NoOptDefVal = "server"
+	f.BoolVar(&o.interactive, "interactive", false, "Show the plan and ask, on a terminal.")
+	env.Kube.AddFlags(f)
+	c.Example = strings.ReplaceAll(c.Example, "%[1]s", exampleName(env.Name))
+	return c
+}
+
+// exampleName is the command as the user types it: the umbrella's name has
+// still to get the verb.
+func exampleName(name string) string {
+	if strings.HasSuffix(name, "sync") {
+		return name
+	}
+	return name + " sync"
+}
+
+// complete checks the flags against each other.
+func (o *Options) complete(c *cobra.Command, env *cli.Env) error {
+	for _, check := range []struct {
+		flag, value string
+		allowed     []string
+	}{
+		{"wait", o.wait, []string{"true", "spec", "false"}},
+		{"flux-components", o.components, []string{"auto", "apply", "skip"}},
+		{"engine", o.engine, []string{"auto", "local"}},
+		{"dry-run", o.dryRun, []string{"server", "none"}},
+	} {
+		if err := cli.OneOf(c, check.flag, check.value, check.allowed...); err != nil {
+			return err
+		}
+	}
+	o.Wait, o.FluxComponents, o.StrictVars = gitops.WaitMode(o.wait), gitops.ComponentsMode(o.components), !o.looseVars
+	for _, arg := range o.names {
+		ref, err := cli.Ref(c, env, arg)
+		if err != nil {
+			return err
+		}
+		o.Names = append(o.Names, ref)
+	}
+	var err error
+	if o.Root, err = cli.Ref(c, env, o.Source.Name); err != nil {
+		return err
+	}
+	if o.AllowPrune < -1 {
+		return cli.Usage(c, "--allow-prune %d: want the number of deletions to allow", o.AllowPrune)
+	}
+	if o.Timeout <= 0 || o.runTimeout < 0 {
+		return cli.Usage(c, "a timeout cannot be negative or zero")
+	}
+	return nil
+}
+
+func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error {
+	if o.runTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.runTimeout)
+		defer cancel()
+	}
+	u, err := o.Output.UI(c, env)
+	if err != nil {
+		return err
+	}
+	defer u.Close()
+	e, err := o.engineFor(ctx, env)
+	if err != nil {
+		return err
+	}
+	e.Events = u.Sink()
+	plan, err := e.Plan(ctx)
+	if err != nil {
+		return err
+	}
+	if o.dryRun == "server" {
+		report := e.Preview(plan)
+		if err := u.Sync(report); err != nil {
+			return err
+		}
+		if report.Result != gitops.Succeeded {
+			return cli.Exit{Code: cli.ExitUsage} // as diff: an error is more than a difference
+		}
+		if plan.Writes() > 0 {
+			return cli.Exit{Code: cli.ExitNo}
+		}
+		return nil
+	}
+	if o.interactive {
+		if err := confirm(env, u, e.Preview(plan)); err != nil {
+			return err
+		}
+	}
+	report := e.Apply(ctx, plan)
+	// What was written is written, whether its report could be printed or not:
+	// the exit code comes from the result.
+	printed := u.Sync(report)
+	switch report.Result {
+	case gitops.Interrupted:
+		return cli.Exit{Code: cli.ExitInterrupted}
+	case gitops.Failed:
+		return cli.Exit{Code: cli.ExitNo}
+	}
+	return printed
+}
+
+// engineFor opens the source, then the cluster: what is wrong at hand is told
+// before anything is asked of a server.
+func (o *Options) engineFor(ctx context.Context, env *cli.Env) (*gitops.Engine, error) {
+	keys, err := secret.Find(secret.FindOptions{KeyFile: o.AgeKeyFile, Getenv: env.Getenv})
+	if err != nil {
+		return nil, err
+	}
+	auth, err := o.Source.Auth(env)
+	if err != nil {
+		return nil, err
+	}
+	snap, err := source.Open(ctx, source.Options{Source: o.Source.Source, Ref: o.Ref, WorkTree: o.AllowDirty, Auth: auth})
+	if err != nil {
+		return nil, err
+	}
+	k8s, err := cluster.Connect(env.Kube, cli.UserAgent())
+	if err != nil {
+		return nil, err
+	}
+	k8s.FieldManager = o.fieldManager
+	if o.Options.Path, err = o.EntryPath(snap, k8s.Context); err != nil {
+		return nil, err
+	}
+	if err := k8s.Reach(ctx); err != nil {
+		return nil, err
+	}
+	if o.engine == "auto" {
+		running, err := k8s.FluxRunning(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if running {
+			return nil, &gitops.Refused{Code: "flux-running",
+				Msg: fmt.Sprintf("a Flux kustomize-controller reconciles cluster %s already, and would undo or repeat this run", k8s.Context),
+				Fix: "flux reconcile kustomization NAME --with-source; or suspend its Kustomizations and use --engine local"}
+		}
+	}
+	return &gitops.Engine{Cluster: k8s, Source: snap, Keys: keys, Auth: auth, Options: o.Options}, nil
+}
