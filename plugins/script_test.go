@@ -1,6 +1,7 @@
 package plugins
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -29,12 +30,14 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"cluster": startCluster,
-			"code":    code,
-			"state":   state,
-			"subst":   subst,
-			"seal":    seal,
-			"objects": objects,
+			"cluster":   startCluster,
+			"code":      code,
+			"state":     state,
+			"subst":     subst,
+			"seal":      seal,
+			"objects":   objects,
+			"fluxcrds":  fluxCRDs,
+			"gitserver": gitServer(t),
 		},
 	})
 }
@@ -127,6 +130,41 @@ func subst(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s: no %q", f, args[0])
 		}
 		ts.Check(os.WriteFile(ts.MkAbs(f), []byte(strings.ReplaceAll(data, args[0], args[1])), 0o600))
+	}
+}
+
+// fluxCRDs writes the CustomResourceDefinitions of the real controllers, in the
+// versions whose API go.mod has, to a folder: fluxcrds DIR.
+func fluxCRDs(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: fluxcrds DIR")
+	}
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(dir, 0o755))
+	for _, controller := range []string{"kustomize-controller", "source-controller"} {
+		list := exec.Command("go", "list", "-m", "-f", "{{.Version}}", "github.com/fluxcd/"+controller+"/api")
+		version, err := list.Output()
+		if err != nil {
+			ts.Fatalf("%v: %v", list, err)
+		}
+		download := exec.Command("go", "mod", "download", "-json", "github.com/fluxcd/"+controller+"@"+strings.TrimSpace(string(version)))
+		download.Dir = os.TempDir() // outside of this module: its go.mod does not name the controllers
+		out, err := download.Output()
+		if err != nil {
+			ts.Fatalf("%v: %v\n%s", download, err, out)
+		}
+		var module struct{ Dir string }
+		ts.Check(json.Unmarshal(out, &module))
+		files, err := filepath.Glob(filepath.Join(module.Dir, "config/crd/bases/*.yaml"))
+		ts.Check(err)
+		if len(files) == 0 {
+			ts.Fatalf("no CRDs in %s", module.Dir)
+		}
+		for _, f := range files {
+			data, err := os.ReadFile(f)
+			ts.Check(err)
+			ts.Check(os.WriteFile(filepath.Join(dir, filepath.Base(f)), data, 0o600))
+		}
 	}
 }
 

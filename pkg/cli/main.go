@@ -94,8 +94,14 @@ func TypedName(argv0 string) string {
 
 // Main runs a command in this process and exits with its code.
 func Main(command func(*Env) *cobra.Command) {
+	stderr := os.Stderr
+	// kustomize prints what it finds deprecated straight to the global, into the
+	// middle of our lines. Whoever has something to say here says it to Env.
+	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
+		os.Stderr = null
+	}
 	env := &Env{
-		IOStreams: genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
+		IOStreams: genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: stderr},
 		Environ:   os.Environ(),
 		Name:      TypedName(os.Args[0]),
 	}

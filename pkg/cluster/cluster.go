@@ -24,7 +24,7 @@ import (
 
 // Cluster is a connection to one API server. Safe for concurrent use.
 type Cluster struct {
-	Context string // name of the kubeconfig context, "in-cluster" without one
+	Context string // name of the kubeconfig context; "in-cluster" or "no-context" without one
 	Server  string // URL
 
 	// FieldManager of what is applied.
@@ -39,6 +39,9 @@ type Cluster struct {
 	fresh    bool // discovery was asked anew in this run
 	resolved map[schema.GroupVersionKind]Resource
 }
+
+// noContext stands for the name of a context where there is none.
+const noContext = "no-context"
 
 // Connect makes the clients. It sends nothing: the first request tells whether
 // the server is there (see Reach). userAgent is how audit logs name us.
@@ -64,7 +67,7 @@ func Connect(getter genericclioptions.RESTClientGetter, userAgent string) (*Clus
 	config.UserAgent = userAgent
 	config.WarningHandler = rest.NoWarnings{}
 	c := &Cluster{
-		Context:      "in-cluster",
+		Context:      noContext,
 		Server:       config.Host,
 		FieldManager: flux.FieldManager,
 		counts:       n,
@@ -72,6 +75,9 @@ func Connect(getter genericclioptions.RESTClientGetter, userAgent string) (*Clus
 	}
 	if raw, err := getter.ToRawKubeConfigLoader().RawConfig(); err == nil && raw.CurrentContext != "" {
 		c.Context = raw.CurrentContext
+	}
+	if in, err := rest.InClusterConfig(); err == nil && c.Context == noContext && in.Host == config.Host {
+		c.Context = "in-cluster"
 	}
 	if isFlags && flags.Context != nil && *flags.Context != "" {
 		c.Context = *flags.Context
@@ -108,6 +114,9 @@ func (c *Cluster) Reach(ctx context.Context) error {
 // unreachable explains an error that says nothing about an object.
 func (c *Cluster) unreachable(err error) error {
 	fix := fmt.Sprintf("kubectl --context %s version, to see whether the cluster answers", c.Context)
+	if c.Context == noContext {
+		fix = "set KUBECONFIG or --kubeconfig, and choose --context NAME"
+	}
 	if isUnauthorized(err) {
 		fix = "log in again, or choose other credentials with --context or --user"
 	}

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
 )
@@ -45,6 +46,28 @@ func (c *Cluster) Cleanup(live *unstructured.Unstructured) ([]byte, error) {
 		return nil, nil
 	}
 	return json.Marshal(patches)
+}
+
+// Owns reports whether manager's applies own a field of live.
+func Owns(live *unstructured.Unstructured, manager string, path ...string) bool {
+	for _, entry := range live.GetManagedFields() {
+		if entry.Manager != manager || entry.Operation != metav1.ManagedFieldsOperationApply || entry.FieldsV1 == nil {
+			continue
+		}
+		set, err := ssa.FieldsToSet(*entry.FieldsV1)
+		if err == nil && set.Has(fieldpath.MakePathOrDie(anySlice(path)...)) {
+			return true
+		}
+	}
+	return false
+}
+
+func anySlice(path []string) []any {
+	out := make([]any, len(path))
+	for i, p := range path {
+		out[i] = p
+	}
+	return out
 }
 
 // HandOver sends what Cleanup made, if live is still as it was.

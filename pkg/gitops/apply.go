@@ -202,7 +202,7 @@ func (t *task) prepare(ctx context.Context) error {
 			continue
 		}
 		ask = append(ask, c)
-		if c.Pending == "its kind" {
+		if c.Pending == pendingKind {
 			wait = append(wait, c.Object.GroupVersionKind())
 		}
 	}
@@ -218,7 +218,7 @@ func (t *task) prepare(ctx context.Context) error {
 
 // ownPending reports whether c waits for something that t itself makes.
 func (t *task) ownPending(c *plan.Change) bool {
-	if c.Pending == "its kind" {
+	if c.Pending == pendingKind {
 		return t.r.crds[c.ID.GroupKind()].by == t.Planned
 	}
 	return t.r.spaces[c.ID.Namespace] == t.Planned || t.r.crds[c.ID.GroupKind()] != nil && t.r.crds[c.ID.GroupKind()].by == t.Planned

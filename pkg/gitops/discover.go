@@ -116,7 +116,7 @@ func (e *Engine) findRoot(ctx context.Context, r *Run) (*Planned, error) {
 			return declared, nil
 		}
 		if plainBuild(own.Spec) && len(root.Problems) == 0 {
-			declared.files, declared.rendered, declared.objects = root.files, root.rendered, root.objects
+			declared.files, declared.rendered, declared.objects, declared.digest = root.files, root.rendered, root.objects, root.digest
 			return declared, nil
 		}
 		r.Root, r.Kustomizations = declared, []*Planned{declared}
@@ -221,8 +221,8 @@ func (e *Engine) load(ctx context.Context, r *Run, p *Planned) error {
 	}
 	suspended := p.Spec.Suspend
 	if p.record.Live != nil {
-		if live, err := flux.ParseKustomization(object.Object{Unstructured: p.record.Live}); err == nil && live.Spec.Suspend {
-			suspended = true
+		if live, err := flux.ParseKustomization(object.Object{Unstructured: p.record.Live}); err == nil && live.Spec.Suspend && e.suspendedByHand(p.record.Live) {
+			suspended = true // what Git itself had suspended, Git resumes
 		}
 	}
 	p.Suspended = suspended && !e.Options.IncludeSuspended

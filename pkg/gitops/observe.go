@@ -25,6 +25,9 @@ const concurrency = 16
 // keptByOther is why a stale object stays although its owner lets it go.
 const keptByOther = "owned by another now"
 
+// pendingKind is what a change waits for whose kind the run itself defines.
+const pendingKind = "its kind"
+
 // definition is a kind that the run itself defines.
 type definition struct {
 	by       *Planned
@@ -135,14 +138,15 @@ func (e *Engine) resolve(r *Run, p *Planned, resources map[cluster.Resource]bool
 				c.Action, c.Reason = plan.Skip, "the cluster does not have Flux's "+gvk.Kind
 				namespaced = true
 			case d != nil && slices.Contains(served, gvk.Version):
-				c.Pending, namespaced = "its kind", !d.cluster
+				c.Pending, namespaced = pendingKind, !d.cluster
 			case len(served) > 0 && fluxKind:
 				e.convert(r, &c, served)
-				if d != nil {
-					c.Pending, namespaced = "its kind", !d.cluster
-				} else if res, err = e.Cluster.Resolve(c.Object.GroupVersionKind()); err == nil {
+				switch res, err = e.Cluster.Resolve(c.Object.GroupVersionKind()); {
+				case err == nil:
 					resources[res], namespaced = true, res.Namespaced
-				} else {
+				case d != nil && errors.As(err, &none):
+					c.Pending, namespaced = pendingKind, !d.cluster
+				default:
 					return err
 				}
 			default:
@@ -360,7 +364,7 @@ func (e *Engine) decide(ctx context.Context, r *Run, p *Planned, c *plan.Change)
 	}
 	c.Result = result
 	c.Action, c.Reason = plan.Decide(c.Live, result)
-	if c.Live != nil && !flux.Marked(c.Object, flux.SSAKey, "Merge") && !flux.Marked(c.Live, flux.SSAKey, "Merge") {
+	if c.Live != nil && !flux.Marked(c.Object, flux.SSAKey, "Merge") && !flux.Marked(c.Live, flux.SSAKey, "Merge") && !e.suspendedByHand(c.Live) {
 		if c.Cleanup, err = e.Cluster.Cleanup(c.Live); err != nil {
 			return nil, err
 		}
@@ -369,6 +373,13 @@ func (e *Engine) decide(ctx context.Context, r *Run, p *Planned, c *plan.Change)
 		}
 	}
 	return nil, nil
+}
+
+// suspendedByHand reports whether live is a Flux object that somebody has
+// suspended in the cluster. Taking over what kubectl owns would resume it.
+func (e *Engine) suspendedByHand(live *unstructured.Unstructured) bool {
+	suspended, _, _ := unstructured.NestedBool(live.Object, "spec", "suspend")
+	return suspended && flux.IsFluxGroup(live.GroupVersionKind().Group) && !cluster.Owns(live, e.Cluster.FieldManager, "spec", "suspend")
 }
 
 func (e *Engine) mayRecreate(p *Planned, c *plan.Change) bool {

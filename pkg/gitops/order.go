@@ -108,7 +108,7 @@ func (e *Engine) order(r *Run) {
 			switch {
 			case c.Pending == "":
 				continue
-			case c.Pending == "its kind":
+			case c.Pending == pendingKind:
 				maker = r.crds[c.ID.GroupKind()].by
 			default:
 				maker = r.spaces[c.ID.Namespace]
@@ -146,7 +146,7 @@ func (e *Engine) order(r *Run) {
 }
 
 func pendingNoun(pending, kind string) string {
-	if pending == "its kind" {
+	if pending == pendingKind {
 		return "the kind " + kind
 	}
 	return pending

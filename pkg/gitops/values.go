@@ -159,14 +159,16 @@ func (e *Engine) fetch(ctx context.Context, r *Run, git flux.GitRepository) (*so
 			return nil, fmt.Errorf("gitrepository/%s in %s: spec.%s is not supported by this version", git.Name, git.Namespace, field)
 		}
 	}
-	auth := e.Auth
+	// The user's own token is for the repository at hand: another server gets
+	// what its secretRef has, else what ssh and Git keep for that server.
+	auth := source.Auth{Env: slices.DeleteFunc(slices.Clone(e.Auth.Env), func(kv string) bool { return strings.HasPrefix(kv, "GITOPS_GIT_") })}
 	if s.SecretRef != nil {
 		id := object.ID{Kind: "Secret", Namespace: git.Namespace, Name: s.SecretRef.Name}
 		data, why := e.data(ctx, r, id)
 		if why != "" {
 			return nil, fmt.Errorf("gitrepository/%s in %s: credentials in %s: %s", git.Name, git.Namespace, id, why)
 		}
-		auth = authOf(e.Auth, data)
+		auth = authOf(auth, data)
 	}
 	ref := git.Revision()
 	if ref == "" {
@@ -252,7 +254,7 @@ func authOf(base source.Auth, data map[string]string) source.Auth {
 		return nil
 	}
 	auth := source.Auth{Env: base.Env, Username: data["username"], Password: data["password"], BearerToken: data["bearerToken"],
-		CAFile: bytes("ca.crt", "caFile"), ClientCert: bytes("tls.crt", "certFile"), ClientKey: bytes("tls.key", "keyFile"),
+		CACert: bytes("ca.crt", "caFile"), ClientCert: bytes("tls.crt", "certFile"), ClientKey: bytes("tls.key", "keyFile"),
 		SSHKey: bytes("identity"), KnownHosts: bytes("known_hosts")}
 	if auth.SSHKey != nil {
 		// In a Secret with an identity the password is its passphrase.

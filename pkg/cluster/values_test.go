@@ -1,0 +1,74 @@
+package cluster
+
+import (
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func TestRequestsAreCountedByVerb(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/api/v1/pods":                                    true,
+		"/api/v1/namespaces":                              true,
+		"/api/v1/namespaces/x":                            false,
+		"/api/v1/namespaces/x/pods":                       true,
+		"/api/v1/namespaces/x/pods/y":                     false,
+		"/api/v1/namespaces/x/pods/y/status":              false,
+		"/apis/apps/v1/deployments":                       true,
+		"/apis/apps/v1/namespaces/x/deployments/y":        false,
+		"/apis/rbac.authorization.k8s.io/v1/clusterroles": true,
+		"/apis/apps/v1":                                   false,
+		"/api":                                            false,
+		"/apis":                                           false,
+		"/version":                                        false,
+		"/openapi/v3":                                     false,
+	} {
+		if got := isCollection(path); got != want {
+			t.Errorf("%s: %v, want %v", path, got, want)
+		}
+	}
+}
+
+// A 422 is not proof of an immutable field: an invalid manifest answers the
+// same, and recreating for it would cost the live object.
+func TestOnlyImmutableFieldsAreImmutable(t *testing.T) {
+	invalid := func(msg string) error {
+		return apierrors.NewInvalid(schema.GroupKind{Group: "apps", Kind: "Deployment"}, "web", field.ErrorList{field.Invalid(field.NewPath("spec"), "x", msg)})
+	}
+	for msg, want := range map[string]bool{
+		"field is immutable":            true,
+		"may not change once set":       true,
+		"must be a valid port number":   false,
+		"spec is immutable after bound": true,
+	} {
+		if got := IsImmutable(invalid(msg)); got != want {
+			t.Errorf("%q: %v, want %v", msg, got, want)
+		}
+	}
+	if IsImmutable(apierrors.NewConflict(schema.GroupResource{}, "x", nil)) || IsImmutable(nil) {
+		t.Error("a conflict is not an immutable field")
+	}
+}
+
+func TestReasonsAreTakenApart(t *testing.T) {
+	secret := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Secret", "stringData": map[string]any{"a": "hunter2"}}}
+	for _, c := range []struct {
+		message string
+		want    string
+	}{
+		{"failed to create typed patch object (app/x; apps/v1, Kind=Deployment): errors:\n  .spec.a: field not declared in schema\n  .spec.b[0]: field not declared in schema",
+			"spec.a: field not declared in schema|spec.b[0]: field not declared in schema"},
+		{`failed to create typed patch object (app/x; v1, Kind=Secret): .data.a: expected string, got &value.valueUnstructured{Value:"hunter2"}`,
+			`data.a: expected string, got &value.valueUnstructured{Value:"***"}`},
+		{`admission webhook "x" denied the request: no`, `admission webhook "x" denied the request: no`},
+	} {
+		if got := strings.Join(reasons(metav1.Status{Message: c.message}, secret), "|"); got != c.want {
+			t.Errorf("got  %s\nwant %s", got, c.want)
+		}
+	}
+}

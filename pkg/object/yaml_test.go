@@ -1,0 +1,109 @@
+package object
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+const twoDocuments = `# a comment
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: a
+---
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: b, namespace: shop}
+spec:
+  containers:
+  - name: x
+    env:
+    - name: A
+    - name: B
+      value: 1
+`
+
+func TestDocumentsKnowTheirLines(t *testing.T) {
+	docs, err := Documents("f.yaml", []byte(twoDocuments))
+	if err != nil || len(docs) != 2 {
+		t.Fatalf("%d documents, %v", len(docs), err)
+	}
+	d := docs[1]
+	if d.Line != 8 || d.Kind != "Deployment" || d.Name != "b" || d.Namespace != "shop" {
+		t.Errorf("second document: %+v", d)
+	}
+	for path, want := range map[string]int{
+		"spec.containers[0].env[1].value":  17,
+		"spec.containers[0].env[1].nope":   16, // the nearest that exists
+		"spec.containers[0].env[9].name":   14,
+		"metadata.name":                    10,
+		"nothing.at.all":                   8,
+		"spec.containers[0].name":          13,
+		"spec.containers[0].env[0].name.x": 15,
+	} {
+		if got := LineOf(d.Node, path); got != want {
+			t.Errorf("%s: line %d, want %d", path, got, want)
+		}
+	}
+}
+
+func TestSyntaxErrorsNameFileAndLine(t *testing.T) {
+	_, err := Documents("dir/f.yaml", []byte("a: b\nc: d\n  e: f\n"))
+	var syntax *SyntaxError
+	if !errors.As(err, &syntax) || syntax.File != "dir/f.yaml" || syntax.Line != 3 || !strings.HasPrefix(err.Error(), "dir/f.yaml:3: not valid YAML: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func FuzzDocuments(f *testing.F) {
+	f.Add([]byte(twoDocuments))
+	f.Add([]byte("a: *b\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		docs, _ := Documents("f", data)
+		for _, d := range docs {
+			LineOf(d.Node, "spec.a[0].b")
+		}
+	})
+}
+
+// A server quotes what it refuses; the values of a Secret never get out.
+func TestRedactTakesSecretsOut(t *testing.T) {
+	secret := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Secret",
+		"data":       map[string]any{"a": "aHVudGVyMg==", "n": int64(12345)},
+		"stringData": map[string]any{"b": "swordfish"},
+	}}
+	got := Redact(secret, `cannot use "hunter2", aHVudGVyMg==, 12345 or "swordfish" for key b`)
+	if got != `cannot use "***", ***, *** or "***" for key b` {
+		t.Errorf("got %s", got)
+	}
+	other := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "data": map[string]any{"a": "x"}}}
+	if got := Redact(other, "x"); got != "x" {
+		t.Errorf("a ConfigMap was redacted: %s", got)
+	}
+}
+
+// stringData becomes data, what only a server sets goes, and a role's rules stay.
+func TestNormalizeIsLossless(t *testing.T) {
+	secret := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Secret",
+		"metadata":   map[string]any{"name": "s", "uid": "u", "resourceVersion": "1", "managedFields": []any{}},
+		"stringData": map[string]any{"a": "hunter2"},
+		"status":     map[string]any{},
+	}}
+	if errs := Normalize(secret); errs != nil {
+		t.Fatal(errs)
+	}
+	data, _, _ := unstructured.NestedString(secret.Object, "data", "a")
+	if data != "aHVudGVyMg==" || secret.Object["stringData"] != nil || secret.GetUID() != "" || secret.GetResourceVersion() != "" {
+		t.Errorf("got %v", secret.Object)
+	}
+	crd := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "example.com/v1", "kind": "Gadget", "spec": map[string]any{"anything": []any{nil, int64(1)}}}}
+	if errs := Normalize(crd); errs != nil || len(crd.Object["spec"].(map[string]any)["anything"].([]any)) != 2 {
+		t.Errorf("a custom resource was changed: %v %v", errs, crd.Object)
+	}
+}

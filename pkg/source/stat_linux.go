@@ -1,0 +1,16 @@
+package source
+
+import (
+	"io/fs"
+	"syscall"
+)
+
+// changeTime is the time at which content or metadata of a file last changed, which no program
+// can set back, and its inode.
+func changeTime(info fs.FileInfo) (sec, nsec int64, inode uint64, ok bool) {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, 0, 0, false
+	}
+	return int64(s.Ctim.Sec), int64(s.Ctim.Nsec), s.Ino, true
+}

@@ -1,0 +1,104 @@
+package plugins
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/kubectl-gitops/kubectl-gitops/"
+
+// floors says what each package of ours may import of ours, and why. Data flows
+// down; packages on one floor of the edge do not know each other, the engine
+// passes values between them.
+var floors = map[string]struct {
+	may []string
+	why string
+}{
+	"pkg/object":           {nil, "values: what is true of an object by itself"},
+	"pkg/flux":             {[]string{"pkg/object"}, "values: Flux's objects"},
+	"pkg/image":            {[]string{"pkg/object"}, "values: image markers"},
+	"pkg/plan":             {[]string{"pkg/object", "pkg/flux"}, "values: what to do and why"},
+	"pkg/source":           {values, "edge: Git and the disk"},
+	"pkg/source/gitserver": {nil, "tests: real Git servers"},
+	"pkg/secret":           {values, "edge: keys"},
+	"pkg/render":           {values, "edge: kustomize, in memory"},
+	"pkg/cluster":          {values, "edge: the API server"},
+	"pkg/gitops":           {slices.Concat(values, []string{"pkg/source", "pkg/secret", "pkg/render", "pkg/cluster"}), "engine: the one that sees all of the edge"},
+	"pkg/ui":               {append(values, "pkg/gitops"), "presentation: events and reports, nothing of the edge"},
+	"pkg/cli":              {append(values, "pkg/ui", "pkg/source"), "wiring: streams, flags, exit codes"},
+	"plugins/sync":         {anything, "a plugin may use all below it, and no other plugin"},
+	"plugins":              {append(anything, "plugins/sync"), "the one list of plugins"},
+}
+
+var values = []string{"pkg/object", "pkg/flux", "pkg/image", "pkg/plan"}
+
+var anything = append(values, "pkg/source", "pkg/secret", "pkg/render", "pkg/cluster", "pkg/gitops", "pkg/ui", "pkg/cli")
+
+func TestPackagesImportOnlyDownward(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,Name", module+"...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	for dec.More() {
+		var p struct {
+			ImportPath, Name string
+			Imports          []string
+		}
+		if err := dec.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimPrefix(p.ImportPath, module)
+		if strings.HasPrefix(name, "cmd/") {
+			if p.Name != "main" {
+				t.Errorf("%s: cmd/ holds mains only", name)
+			}
+			continue
+		}
+		floor, ok := floors[name]
+		if !ok {
+			t.Errorf("%s has no floor: add it to floors with its reason", name)
+			continue
+		}
+		for _, imp := range p.Imports {
+			if below, ours := strings.CutPrefix(imp, module); ours && !slices.Contains(floor.may, below) {
+				t.Errorf("%s (%s) imports %s: it may import %v", name, floor.why, below, floor.may)
+			}
+		}
+	}
+}
+
+// Each plugin has a main of its own, and no main is without a plugin.
+func TestMainsAreThePlugins(t *testing.T) {
+	want := []string{"kubectl-gitops"}
+	for _, p := range All {
+		want = append(want, "kubectl-gitops-"+p.Verb)
+	}
+	dirs, err := filepath.Glob("../cmd/kubectl-gitops*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, d := range dirs {
+		got = append(got, filepath.Base(d))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("cmd/ has %v, plugins.All says %v", got, want)
+	}
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range All {
+		if !strings.Contains(string(readme), "kubectl gitops "+p.Verb) {
+			t.Errorf("README.md does not mention kubectl gitops %s", p.Verb)
+		}
+	}
+}
