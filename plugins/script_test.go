@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -36,6 +37,7 @@ func TestScripts(t *testing.T) {
 			"subst":     subst,
 			"seal":      seal,
 			"objects":   objects,
+			"lease":     lease,
 			"fluxcrds":  fluxCRDs,
 			"gitserver": gitServer(t),
 		},
@@ -166,6 +168,18 @@ func fluxCRDs(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Check(os.WriteFile(filepath.Join(dir, filepath.Base(f)), data, 0o600))
 		}
 	}
+}
+
+// lease is what a live controller keeps doing: lease NAMESPACE NAME.
+func lease(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: lease NAMESPACE NAME")
+	}
+	file := ts.MkAbs(".lease.yaml")
+	text := fmt.Sprintf("apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {namespace: %s, name: %s}\n"+
+		"spec: {holderIdentity: controller, leaseDurationSeconds: 35, renewTime: %q}\n", args[0], args[1], time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"))
+	ts.Check(os.WriteFile(file, []byte(text), 0o600))
+	ts.Check(ts.Exec("kubectl", "apply", "-f", file))
 }
 
 // seal encrypts a manifest with the real sops: seal [--all] RECIPIENTFILE IN OUT.

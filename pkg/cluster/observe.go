@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sync/errgroup"
@@ -45,6 +46,10 @@ func (c *Cluster) Get(ctx context.Context, id object.ID, version string) (*unstr
 	return u, nil
 }
 
+// ErrStale means that a kind is gone that discovery, which kubectl keeps for
+// hours, says is there. Forget, and resolve again.
+var ErrStale = errors.New("the cluster no longer has a kind that it had")
+
 // Owned lists the objects of the given kinds that carry Flux's owner labels,
 // whoever the owner, one LIST a kind and version, in parallel: an object is
 // compared in the version that it is written in. A kind that may not be
@@ -65,10 +70,9 @@ func (c *Cluster) Owned(ctx context.Context, resources []Resource) (live map[pla
 				return nil
 			})
 			switch {
-			case apierrors.IsForbidden(err):
-				forbidden[i] = true
-			case apierrors.IsNotFound(err), apierrors.IsMethodNotSupported(err):
-				// gone since discovery, or a kind that cannot be listed
+			case apierrors.IsNotFound(err):
+				return ErrStale
+			case apierrors.IsForbidden(err), apierrors.IsMethodNotSupported(err):
 				forbidden[i] = true
 			case err != nil:
 				return fmt.Errorf("list %s: %w", r.GroupResource(), err)
@@ -76,7 +80,9 @@ func (c *Cluster) Owned(ctx context.Context, resources []Resource) (live map[pla
 			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
+	if err := g.Wait(); errors.Is(err, ErrStale) {
+		return nil, nil, err
+	} else if err != nil {
 		return nil, nil, c.unreachable(err)
 	}
 	live = map[plan.Entry]*unstructured.Unstructured{}

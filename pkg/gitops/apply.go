@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
-	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
 )
@@ -110,7 +108,7 @@ func (t *task) run(ctx context.Context, tasks map[*Planned]*task) {
 		t.fail(ctx, reasonFailed, err)
 		return
 	}
-	if len(t.Problems) > 0 {
+	if len(t.Problems) > 0 && !t.setAside() {
 		t.refuse(ctx)
 		return
 	}
@@ -126,6 +124,10 @@ func (t *task) run(ctx context.Context, tasks map[*Planned]*task) {
 	}
 	t.written = true
 	close(t.applied)
+	if len(t.Problems) > 0 {
+		t.fail(ctx, t.reason, fmt.Errorf("%s left out, the rest is written; nothing was pruned", count(len(t.Problems), "problem")))
+		return
+	}
 	if err := t.prune(ctx); err != nil {
 		t.fail(ctx, reasonPrune, err)
 		return
@@ -137,6 +139,28 @@ func (t *task) run(ctx context.Context, tasks map[*Planned]*task) {
 	if err := t.succeed(ctx, time.Since(start)); err != nil {
 		t.fail(ctx, reasonFailed, err)
 	}
+}
+
+// setAside takes the objects that are refused out of what is written, where the
+// user asked to go on without them and every problem is that of one object.
+func (t *task) setAside() bool {
+	if !t.e.Options.KeepGoing {
+		return false
+	}
+	for _, p := range t.Problems {
+		if p.Object == "" || p.Object == t.Ref.String() {
+			return false
+		}
+	}
+	for i := range t.Changes {
+		c := &t.Changes[i]
+		for _, p := range t.Problems {
+			if p.Object == c.ID.String() || c.ID.Namespace != "" && p.Object == "namespace/"+c.ID.Namespace {
+				c.Action, c.Reason, c.Pending = plan.Skip, "refused", ""
+			}
+		}
+	}
+	return true
 }
 
 // await waits for the parent to be written and for what must be ready. It
@@ -228,7 +252,7 @@ func (t *task) ownPending(c *plan.Change) bool {
 func (t *task) ask(ctx context.Context, changes []*plan.Change) error {
 	problems := make([][]Problem, len(changes))
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(concurrency)
+	g.SetLimit(t.e.concurrency())
 	for i, c := range changes {
 		g.Go(func() error {
 			c.Pending = ""
@@ -308,7 +332,7 @@ func (t *task) writeWave(ctx context.Context, changes []*plan.Change) error {
 	var mu sync.Mutex
 	var errs []error
 	var g errgroup.Group
-	g.SetLimit(concurrency)
+	g.SetLimit(t.e.concurrency())
 	for _, c := range changes {
 		g.Go(func() error {
 			mu.Lock()
@@ -419,278 +443,4 @@ func crdOf(o *object.Object) schema.GroupKind {
 	group, _, _ := unstructured.NestedString(o.Object, "spec", "group")
 	kind, _, _ := unstructured.NestedString(o.Object, "spec", "names", "kind")
 	return schema.GroupKind{Group: group, Kind: kind}
-}
-
-// prune deletes what is owned and no longer declared. All of it is attempted.
-func (t *task) prune(ctx context.Context) error {
-	var errs []error
-	for _, p := range t.Removed {
-		if err := t.finalize(ctx, p); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	for i := range t.Prunes {
-		c := &t.Prunes[i]
-		if err := ctx.Err(); err != nil {
-			return errors.Join(append(errs, err)...)
-		}
-		if c.Action == plan.Skip {
-			if c.Reason != keptByOther {
-				t.did(c, "skipped", c.Reason)
-			}
-			continue
-		}
-		if err := t.deleteOne(ctx, t.Planned, c); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// deleteOne deletes the live object of c, if it is still owner's.
-func (t *task) deleteOne(ctx context.Context, owner *Planned, c *plan.Change) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
-	defer cancel()
-	t.e.progress(t.Ref, "deleting "+c.ID.String())
-	// The plan may be minutes old by now: another Kustomization of this run may
-	// have taken the object over since.
-	live, err := t.e.Cluster.Get(ctx, c.ID, c.Version)
-	if err == nil && live == nil {
-		t.did(c, plan.Delete.Done(), "gone already")
-		return nil
-	}
-	if err == nil {
-		if why := plan.KeepReason(live, owner.Ref); why != "" {
-			c.Action, c.Reason = plan.Skip, why
-			t.did(c, "skipped", why)
-			return nil
-		}
-		err = t.e.Cluster.Delete(ctx, live)
-	}
-	if err != nil {
-		c.Action, c.Reason = plan.Skip, "could not be deleted" // stays owned
-		t.did(c, "failed", err.Error())
-		return err
-	}
-	t.did(c, plan.Delete.Done(), "")
-	return nil
-}
-
-// finalize ends a Kustomization that Git no longer declares: what it owns, by
-// its deletionPolicy, then its record. The Kustomization itself goes with the
-// prune of its parent.
-func (t *task) finalize(ctx context.Context, p *Planned) error {
-	var errs []error
-	for _, r := range p.Removed {
-		if err := t.finalize(ctx, r); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	var gone []*plan.Change
-	for i := range p.Prunes {
-		c := &p.Prunes[i]
-		if c.Action != plan.Delete {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := t.deleteOne(ctx, p, c); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		gone = append(gone, c)
-	}
-	if len(errs) > 0 {
-		return errors.Join(errs...)
-	}
-	if p.Spec.DeletionPolicy == "WaitForTermination" {
-		wctx, cancel := context.WithTimeout(ctx, p.Timeout(t.e.Options.Timeout))
-		defer cancel()
-		for _, c := range gone {
-			if c.Live == nil {
-				continue
-			}
-			if err := t.e.Cluster.Gone(wctx, c.Live); err != nil {
-				return fmt.Errorf("%s: still there: %w", c.ID, err)
-			}
-		}
-	}
-	if p.record.Live != nil {
-		if err := t.e.Cluster.RemoveFinalizer(ctx, p.record.Live, fluxFinalizer); err != nil {
-			return err
-		}
-	}
-	if p.record.InConfigMap {
-		return t.e.Cluster.DropConfigMap(ctx, p.Ref)
-	}
-	return nil
-}
-
-// fluxFinalizer is the one by which a controller prunes a deleted
-// Kustomization. We have done that.
-const fluxFinalizer = "finalizers.fluxcd.io"
-
-// waitHealthy waits for what counts in t's health.
-func (t *task) waitHealthy(ctx context.Context, tasks map[*Planned]*task) error {
-	entries, named, children := t.healthTargets(tasks)
-	if len(entries)+len(named)+len(children) == 0 {
-		return nil
-	}
-	timeout := t.Timeout(t.e.Options.Timeout)
-	wctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	start := time.Now()
-	if err := t.waitFor(wctx, entries, named, children); err != nil {
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			return fmt.Errorf("timeout after %s", timeout)
-		}
-		return fmt.Errorf("%w (after %s)", err, time.Since(start).Round(100*time.Millisecond))
-	}
-	return nil
-}
-
-// healthTargets are the entries that t itself applied, those that healthChecks
-// names beside them, and the children whose result counts.
-func (t *task) healthTargets(tasks map[*Planned]*task) (entries, named []plan.Entry, children []*task) {
-	child := func(ref flux.Ref) {
-		for p, c := range tasks {
-			if p.Ref == ref && p.Parent == t.Planned && !t.r.reaches(p, t.Planned) || p.Ref == ref && p.Parent == t.Planned && !slices.Contains(p.DependsOn(), t.Ref) {
-				children = append(children, c)
-			}
-		}
-	}
-	mode := t.e.Options.Wait
-	if mode == WaitNone {
-		return nil, nil, nil
-	}
-	all := mode == WaitAll || t.Spec.Wait
-	for i := range t.Changes {
-		c := &t.Changes[i]
-		gk := c.ID.GroupKind()
-		switch {
-		case !all || c.Action == plan.Skip:
-		case flux.IsKustomization(gk):
-			// Only where the spec asks for it: else a child's trouble is its own.
-			if t.Spec.Wait {
-				child(flux.Ref{Namespace: c.ID.Namespace, Name: c.ID.Name})
-			}
-		case flux.IsFluxGroup(gk.Group):
-			// Nobody sets the status of these while no controller runs.
-		default:
-			entries = append(entries, c.Entry())
-		}
-	}
-	if t.Spec.Wait {
-		return entries, nil, children // makes healthChecks ignored, as in Flux
-	}
-	for _, h := range t.Spec.HealthChecks {
-		gv, err := schema.ParseGroupVersion(h.APIVersion)
-		if err != nil {
-			continue
-		}
-		e := plan.Entry{ID: object.ID{Group: gv.Group, Kind: h.Kind, Namespace: h.Namespace, Name: h.Name}, Version: gv.Version}
-		switch {
-		case flux.IsKustomization(e.ID.GroupKind()):
-			child(flux.Ref{Namespace: h.Namespace, Name: h.Name})
-		case flux.IsFluxGroup(gv.Group) || slices.Contains(entries, e):
-		default:
-			named = append(named, e)
-		}
-	}
-	return entries, named, children
-}
-
-// waitFor returns when all entries and named are ready and all children have
-// ended well; at the first that has failed; or with ctx's error and what was
-// still missing.
-func (t *task) waitFor(ctx context.Context, entries, named []plan.Entry, children []*task) error {
-	state := map[object.ID]object.Health{}
-	for _, e := range slices.Concat(entries, named) {
-		state[e.ID] = object.Health{Status: "NotFound", Message: "does not exist"}
-	}
-	t.mu.Lock()
-	for _, c := range t.Changes {
-		if _, ok := state[c.ID]; !ok {
-			continue
-		}
-		if u := t.live[c.ID]; u != nil {
-			state[c.ID] = object.HealthOf(u)
-		} else if c.Live != nil && !c.Action.Writes() {
-			state[c.ID] = object.HealthOf(c.Live)
-		}
-	}
-	t.mu.Unlock()
-	unready := func() (waiting []string, failed error) {
-		for _, e := range slices.Concat(entries, named) {
-			h := state[e.ID]
-			if h.Failed() {
-				return nil, fmt.Errorf("%s failed: %s", e.ID, h.Message)
-			}
-			if !h.Ready() {
-				waiting = append(waiting, e.ID.String()+": "+h.Message)
-			}
-		}
-		return waiting, nil
-	}
-	waiting, failed := unready()
-	if failed != nil {
-		return failed
-	}
-	if len(waiting) > 0 {
-		wctx, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil)
-		var mu sync.Mutex
-		finished := errors.New("finished")
-		err := t.e.Cluster.Watch(wctx, t.Ref, t.pick(entries, state), named, func(id object.ID, u *unstructured.Unstructured) {
-			mu.Lock()
-			defer mu.Unlock()
-			if u == nil {
-				state[id] = object.Health{Status: "NotFound", Message: "was deleted by somebody"}
-			} else {
-				state[id] = object.HealthOf(u)
-			}
-			waiting, failed = unready()
-			switch {
-			case failed != nil:
-				cancel(failed)
-			case len(waiting) == 0:
-				cancel(finished)
-			default:
-				t.waiting(some(waiting, 1))
-			}
-		})
-		mu.Lock()
-		defer mu.Unlock()
-		switch {
-		case errors.Is(err, finished):
-		case ctx.Err() != nil:
-			return fmt.Errorf("not ready: %s: %w", strings.Join(waiting, ", "), ctx.Err())
-		default:
-			return err
-		}
-	}
-	for _, c := range children {
-		t.waiting(c.Ref.String())
-		select {
-		case <-c.done:
-			if c.report.Status != StatusReady && c.report.Status != StatusSuspended {
-				return fmt.Errorf("%s is not ready: %s", c.Ref, c.report.Message)
-			}
-		case <-ctx.Done():
-			return fmt.Errorf("not ready: %s: %w", c.Ref, ctx.Err())
-		}
-	}
-	return nil
-}
-
-// pick leaves out what is ready already: it is not watched.
-func (t *task) pick(entries []plan.Entry, state map[object.ID]object.Health) []plan.Entry {
-	var out []plan.Entry
-	for _, e := range entries {
-		if !state[e.ID].Ready() {
-			out = append(out, e)
-		}
-	}
-	return out
 }

@@ -126,7 +126,7 @@ func (e *Engine) checkReplicas(r *Run, p *Planned) {
 
 // leaveOut takes the Flux controllers of a bootstrap repository out of what is
 // applied: its namespace and its CRDs stay.
-func (e *Engine) leaveOut(p *Planned, running bool) {
+func (e *Engine) leaveOut(r *Run, p *Planned, running bool) {
 	mode := e.Options.FluxComponents
 	if mode == ComponentsApply || mode == ComponentsAuto && running {
 		return
@@ -142,6 +142,15 @@ func (e *Engine) leaveOut(p *Planned, running bool) {
 		kept = append(kept, o)
 	}
 	p.objects = kept
+	if n := len(p.LeftOut); n > 0 {
+		names := make([]string, n)
+		for i, id := range p.LeftOut {
+			names[i] = id.Short()
+		}
+		r.warn(e, Warning{Code: "flux-components", Object: p.Ref.String(),
+			Message: fmt.Sprintf("%s of Flux itself left out: %s", count(n, "object"), strings.Join(names, ", ")),
+			Hint:    "--flux-components apply installs them"})
+	}
 }
 
 // protectedKinds take data or other objects along when they are deleted.

@@ -51,6 +51,8 @@ type Options struct {
 	Allow       []string // codes of checks that may be overridden
 
 	Force          bool // recreate where a field is immutable
+	KeepGoing      bool // write what is not refused although something is
+	Concurrency    int  // requests under way at once, 16 if 0
 	AllowDirty     bool
 	StrictVars     bool
 	RemoteBases    bool
@@ -107,9 +109,7 @@ type Planned struct {
 
 	// Problems are why it cannot be applied, all that are known. None of its
 	// objects is written if there is one.
-	Problems []Problem
-	// Skipped is why it is left alone although nothing is wrong with it; "" if not.
-	Skipped   string
+	Problems  []Problem
 	Suspended bool
 
 	// Changes has one entry for each object that is declared, in apply order.
@@ -210,7 +210,13 @@ func (e *Engine) Plan(ctx context.Context) (*Run, error) {
 	if err := e.discover(ctx, r); err != nil {
 		return nil, err
 	}
+	if r.Root.record != nil {
+		r.Previous = r.Root.record.Status.LastAppliedRevision
+	}
 	if err := e.checkGraph(ctx, r); err != nil {
+		return nil, err
+	}
+	if err := e.checkEmpty(r); err != nil {
 		return nil, err
 	}
 	if err := e.limit(r); err != nil {

@@ -19,8 +19,15 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
 )
 
-// concurrency bounds the requests of one round.
-const concurrency = 16
+// defaultConcurrency bounds the requests of one round.
+const defaultConcurrency = 16
+
+func (e *Engine) concurrency() int {
+	if n := e.Options.Concurrency; n > 0 {
+		return n
+	}
+	return defaultConcurrency
+}
 
 // keptByOther is why a stale object stays although its owner lets it go.
 const keptByOther = "owned by another now"
@@ -35,26 +42,33 @@ type definition struct {
 	cluster  bool     // cluster-scoped
 }
 
-// observe compares what is declared with what the cluster has: which kinds and
-// namespaces there are, what is live, and what the server would store.
+// observe looks at the cluster. What kubectl's discovery cache says of its
+// kinds may be old: where that shows, it is asked anew, once.
 func (e *Engine) observe(ctx context.Context, r *Run) error {
 	running, err := e.Cluster.FluxRunning(ctx)
 	if err != nil {
 		return err
 	}
+	known := map[*Planned][]Problem{}
 	for _, p := range r.Kustomizations {
-		e.leaveOut(p, running)
-		if n := len(p.LeftOut); n > 0 {
-			names := make([]string, n)
-			for i, id := range p.LeftOut {
-				names[i] = id.Short()
-			}
-			r.warn(e, Warning{Code: "flux-components", Object: p.Ref.String(),
-				Message: fmt.Sprintf("%s of Flux itself left out: %s", count(n, "object"), strings.Join(names, ", ")),
-				Hint:    "--flux-components apply installs them"})
-		}
+		e.leaveOut(r, p, running)
+		known[p] = slices.Clone(p.Problems)
 	}
 	r.index()
+	err = e.compare(ctx, r)
+	if errors.Is(err, cluster.ErrStale) {
+		e.Cluster.Forget()
+		for _, p := range r.Kustomizations {
+			p.Changes, p.Prunes, p.Removed, p.Problems = nil, nil, nil, known[p]
+		}
+		err = e.compare(ctx, r)
+	}
+	return err
+}
+
+// compare compares what is declared with what the cluster has: which kinds and
+// namespaces there are, what is live, and what the server would store.
+func (e *Engine) compare(ctx context.Context, r *Run) error {
 	resources := map[cluster.Resource]bool{}
 	for _, p := range r.Kustomizations {
 		if err := e.resolve(r, p, resources); err != nil {
@@ -135,7 +149,7 @@ func (e *Engine) resolve(r *Run, p *Planned, resources map[cluster.Resource]bool
 			fluxKind := flux.IsFluxGroup(gvk.Group)
 			switch {
 			case d == nil && len(served) == 0 && fluxKind:
-				c.Action, c.Reason = plan.Skip, "the cluster does not have Flux's "+gvk.Kind
+				c.Action, c.Reason = plan.Skip, "the cluster does not have Flux's kinds"
 				namespaced = true
 			case d != nil && slices.Contains(served, gvk.Version):
 				c.Pending, namespaced = pendingKind, !d.cluster
@@ -218,7 +232,7 @@ func (e *Engine) checkNamespaces(ctx context.Context, r *Run) error {
 	}
 	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(concurrency)
+	g.SetLimit(e.concurrency())
 	for _, ns := range slices.Sorted(maps.Keys(exists)) {
 		g.Go(func() error {
 			found, err := e.Cluster.HasNamespace(gctx, ns)
@@ -287,12 +301,14 @@ func (e *Engine) staleKinds(p *Planned, resources map[cluster.Resource]bool) {
 // decides its change.
 func (e *Engine) dryRunAll(ctx context.Context, r *Run, live map[plan.Entry]*unstructured.Unstructured) error {
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(concurrency)
+	g.SetLimit(e.concurrency())
+	found := map[*Planned][][]Problem{}
 	for _, p := range r.Kustomizations {
-		if p.Skipped != "" || p.Suspended {
+		if p.Suspended {
 			continue
 		}
 		problems := make([][]Problem, len(p.Changes))
+		found[p] = problems
 		for i := range p.Changes {
 			c := &p.Changes[i]
 			c.Live = live[c.Entry()]
@@ -312,11 +328,11 @@ func (e *Engine) dryRunAll(ctx context.Context, r *Run, live map[plan.Entry]*uns
 				return err
 			})
 		}
-		if err := g.Wait(); err != nil {
-			return err
-		}
-		g, gctx = errgroup.WithContext(ctx)
-		g.SetLimit(concurrency)
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for p, problems := range found {
 		for _, ps := range problems {
 			p.problem(reasonFailed, ps...)
 		}
@@ -417,7 +433,7 @@ func (e *Engine) planPrunes(ctx context.Context, r *Run, live map[plan.Entry]*un
 		}
 	}
 	for _, p := range r.Kustomizations {
-		if p.record == nil || p.Skipped != "" || p.Suspended || len(p.Problems) > 0 {
+		if p.record == nil || p.Suspended || len(p.Problems) > 0 {
 			continue
 		}
 		if err := e.planPrune(ctx, r, p, desired, live, blind); err != nil {

@@ -162,6 +162,20 @@ func ancestor(a, p *Planned) bool {
 	return false
 }
 
+// awaits reports whether from waits, directly or through others, for to to end.
+func (r *Run) awaits(from, to *Planned) bool {
+	seen := map[*Planned]bool{}
+	var visit func(*Planned) bool
+	visit = func(p *Planned) bool {
+		if seen[p] {
+			return false
+		}
+		seen[p] = true
+		return slices.ContainsFunc(r.before[p], func(b *Planned) bool { return b == to || visit(b) })
+	}
+	return visit(from)
+}
+
 // reaches reports whether from waits for to, directly or through others.
 func (r *Run) reaches(from, to *Planned) bool {
 	seen := map[*Planned]bool{}

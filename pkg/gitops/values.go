@@ -177,6 +177,21 @@ func (e *Engine) fetch(ctx context.Context, r *Run, git flux.GitRepository) (*so
 	return source.Open(ctx, source.Options{Source: s.URL, Ref: ref, Auth: auth})
 }
 
+// checkEmpty refuses a root that declares nothing and owns nothing: a path that
+// was mistyped. One that owned something is the guards' affair.
+func (e *Engine) checkEmpty(r *Run) error {
+	for _, p := range r.Kustomizations {
+		if p.rendered == nil || len(p.rendered.Objects) > 0 || len(p.Problems) > 0 || p.record == nil || len(p.record.Inventory) > 0 {
+			continue
+		}
+		if p == r.Root {
+			return &Refused{Code: "no-manifests", Msg: fmt.Sprintf("there are no manifests in %s at %s", p.Path(), ShortRevision(p.Revision)), Fix: "--path DIR: where the Kustomizations of this cluster are"}
+		}
+		r.warn(e, Warning{Code: "no-manifests", File: p.Object.File, Line: p.Object.Line, Object: p.Ref.String(), Message: "its path " + p.Path() + " has no manifests"})
+	}
+	return nil
+}
+
 // checkDirty refuses edits that are not committed under what is rendered: a
 // sync applies what others can see.
 func (e *Engine) checkDirty(r *Run) error {

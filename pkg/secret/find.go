@@ -33,8 +33,9 @@ type FindOptions struct {
 // sealed file needs them. Nothing prompts: keys under a passphrase are recorded
 // as places and left.
 //
-// A --age-key-file that cannot be read, or from which no identity or not every
-// line can be taken, is an error; everywhere else is a Place, whatever came of it.
+// A --age-key-file that cannot be read, has a line that is no identity, or holds
+// none that this version uses is an error; everywhere else is a Place, whatever
+// came of it.
 func Find(o FindOptions) (*Keyring, error) {
 	if o.Getenv == nil {
 		o.Getenv = os.Getenv

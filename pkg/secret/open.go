@@ -23,9 +23,10 @@ type DecryptOptions struct {
 }
 
 // Decrypt opens one file: data is what was committed under path, whose
-// extension tells the format. It returns what `sops decrypt` would print. The
-// MAC is checked first: without IgnoreMAC a file that anyone edited after sealing
-// is not opened.
+// extension tells the format. It returns what `sops decrypt` would print, after
+// the MAC was checked: without IgnoreMAC a file in which a value was edited, added,
+// removed or moved after sealing is not opened. SOPS's MAC covers values; it does
+// not cover the names of values in clear, nulls and comments.
 //
 // The error is ErrNotSealed (wrapped) or a Problem; plain is then nil, and f is
 // as much as is known of the file.

@@ -45,6 +45,22 @@ func TestRegionIsNoHigherThanTheTerminal(t *testing.T) {
 	}
 }
 
+// A plan tells of its progress too; what it has planned is queued then.
+func TestPlannedIsQueued(t *testing.T) {
+	s, p := terminalPlayer(80, 24)
+	p.begin("cluster: k3s")
+	p.progress("infra", "rendering ./infra")
+	p.progress("apps", "rendering ./apps")
+	p.wait(2 * time.Second)
+	p.queue("", "infra")
+	p.queue("waiting for infra", "apps")
+	p.progress("infra", "writing namespace/app")
+	const want = "cluster: k3s\n► infra  writing namespace/app\n  1 waiting for infra\n\n"
+	if got := s.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 func TestRegionSurvivesResizing(t *testing.T) {
 	for _, widths := range [][]int{{100, 60, 80}, {80, 30, 120}, {80, 25, 200}} {
 		s, p := terminalPlayer(widths[0], 20)

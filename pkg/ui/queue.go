@@ -24,8 +24,13 @@ func newQueue() *queue {
 	return &queue{progress: map[flux.Ref]*list.Element{}, wake: make(chan struct{}, 1)}
 }
 
-// put is the sink. After close it drops what comes.
+// put is the sink. After close it drops what comes. A report is copied, since
+// its owner may go on with it.
 func (q *queue) put(e gitops.Event) {
+	if e.Report != nil {
+		report := *e.Report
+		e.Report = &report
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {

@@ -78,8 +78,9 @@ func (u *UI) handle(e gitops.Event) {
 	case gitops.RunStarted:
 		u.begin(e.Message)
 	case gitops.KustomizationQueued:
-		if t := u.task(e.Kustomization); t.state == queued {
-			t.message = cleanLine(e.Message)
+		// What was done to plan it is over; its turn to be applied comes.
+		if t := u.task(e.Kustomization); t.state != done {
+			t.state, t.message, t.said = queued, cleanLine(e.Message), ""
 		}
 	case gitops.Progress:
 		t := u.task(e.Kustomization)

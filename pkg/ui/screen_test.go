@@ -131,7 +131,7 @@ func (s *screen) all() string {
 func TestScreen(t *testing.T) {
 	s := newScreen(6, 3)
 	fmt.Fprint(s, "one\ntwo\nthree\x1b[31m!\x1b[0m\n\x1b[2A\r\x1b[2Kzwei\n界x\x1b[J")
-	if got, want := s.all(), "one\ntwo\nzwei\n界x\n"; got != want {
+	if got, want := s.all(), "one\nzwei\n界x\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	s.resize(3)

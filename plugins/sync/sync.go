@@ -82,6 +82,8 @@ not start · 130 interrupted.`,
 	f.BoolVar(&o.AllowDirty, "allow-dirty", false, "Apply the work tree although it differs from its commit; never recorded as applied.")
 	f.BoolVar(&o.IncludeSuspended, "include-suspended", false, "Reconcile suspended Kustomizations too.")
 	f.BoolVar(&o.Force, "force", false, "Delete and create anew where a field that differs cannot be changed.")
+	f.BoolVar(&o.KeepGoing, "keep-going", false, "Where the server refuses some objects, write the others all the same; nothing is pruned then.")
+	f.IntVar(&o.Concurrency, "concurrency", 16, "Requests to the API server under way at once.")
 	f.StringVar(&o.components, "flux-components", "auto", "The Flux controllers in a bootstrap repository: auto (only where one runs already), apply, skip.")
 	f.StringVar(&o.engine, "engine", "auto", "Who reconciles: auto (here, and never beside a live Flux controller), local (here).")
 	f.StringVar(&o.fieldManager, "field-manager", flux.FieldManager, "Field manager of server-side apply; the default is Flux's.")
@@ -134,6 +136,9 @@ func (o *Options) complete(c *cobra.Command, env *cli.Env) error {
 	}
 	if o.AllowPrune < -1 {
 		return cli.Usage(c, "--allow-prune %d: want the number of deletions to allow", o.AllowPrune)
+	}
+	if o.Concurrency < 1 {
+		return cli.Usage(c, "--concurrency %d: want at least 1", o.Concurrency)
 	}
 	if o.Timeout <= 0 || o.runTimeout < 0 {
 		return cli.Usage(c, "a timeout cannot be negative or zero")
