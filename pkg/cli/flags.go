@@ -37,8 +37,9 @@ func (o *Output) AddFlags(f *pflag.FlagSet) {
 	f.CountVarP(&o.Verbose, "verbose", "v", "Say more: each object, the requests that were sent.")
 }
 
-// UI checks the flags and makes the presentation.
-func (o *Output) UI(c *cobra.Command, env *Env) (*ui.UI, error) {
+// UI checks the flags and makes the presentation. dryRun is for answers about
+// what has not been done.
+func (o *Output) UI(c *cobra.Command, env *Env, dryRun bool) (*ui.UI, error) {
 	for _, check := range []struct {
 		flag, value string
 		allowed     []string
@@ -55,7 +56,8 @@ func (o *Output) UI(c *cobra.Command, env *Env) (*ui.UI, error) {
 	if format == "text" {
 		format = ""
 	}
-	return ui.New(ui.Options{Out: env.Out, Err: env.ErrOut, Color: o.Color, Progress: o.Progress, Output: format, Getenv: env.Getenv, Verbose: o.Verbose}), nil
+	return ui.New(ui.Options{Out: env.Out, Err: env.ErrOut, Color: o.Color, Progress: o.Progress, Output: format, Getenv: env.Getenv,
+		Verbose: o.Verbose, Namespace: *env.Kube.Namespace, DryRun: dryRun}), nil
 }
 
 // OneOf refuses a flag's value that is not allowed.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,7 +51,7 @@ func (e *Engine) Apply(ctx context.Context, r *Run) SyncReport {
 		tasks[p] = &task{Planned: p, e: e, r: r, applied: make(chan struct{}), done: make(chan struct{}), live: map[object.ID]*unstructured.Unstructured{}}
 	}
 	for _, p := range r.Kustomizations {
-		e.Events.emit(Event{Kustomization: p.Ref, Type: KustomizationQueued})
+		e.Events.emit(Event{Kustomization: p.Ref, Type: KustomizationQueued, Message: e.waitsFor(r, p)})
 	}
 	var wg sync.WaitGroup
 	for _, p := range r.Kustomizations {
@@ -82,6 +83,25 @@ func (e *Engine) Apply(ctx context.Context, r *Run) SyncReport {
 		report.Result = Interrupted
 	}
 	return report
+}
+
+// waitsFor says whom p waits for, as they are shown: by name alone in the
+// namespace of the root.
+func (e *Engine) waitsFor(r *Run, p *Planned) string {
+	var names []string
+	for _, q := range append(slices.Clone(r.before[p]), p.Parent) {
+		switch {
+		case q == nil || !slices.Contains(r.Kustomizations, q):
+		case q.Namespace == e.Options.Root.Namespace:
+			names = append(names, q.Name)
+		default:
+			names = append(names, q.Namespace+"/"+q.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "waiting for " + strings.Join(names, ", ")
 }
 
 func isClosed(c chan struct{}) bool {

@@ -160,6 +160,11 @@ func (l layout) changes(k gitops.KustomizationReport) []string {
 		if a.action == "unchanged" {
 			continue
 		}
+		if a.action == "skipped" && !l.verbose {
+			var folded []string
+			folded, all = l.foldSkipped(all)
+			lines = append(lines, folded...)
+		}
 		shown := all
 		// A line that says "and 1 more" would take the place of that one.
 		if !l.verbose && len(all) > foldAbove+1 {
@@ -174,6 +179,30 @@ func (l layout) changes(k gitops.KustomizationReport) []string {
 		}
 	}
 	return lines
+}
+
+// skipAbove is how many objects may be skipped for one reason before a line
+// says it for all of them: they are skipped each time.
+const skipAbove = 2
+
+// foldSkipped gives a line for each reason that many share, and the rest.
+func (l layout) foldSkipped(all []gitops.ChangeReport) (lines []string, rest []gitops.ChangeReport) {
+	n := map[string]int{}
+	for _, c := range all {
+		n[c.Message]++
+	}
+	said := map[string]bool{}
+	for _, c := range all {
+		switch {
+		case n[c.Message] <= skipAbove:
+			rest = append(rest, c)
+		case !said[c.Message]:
+			said[c.Message] = true
+			text := fmt.Sprintf("%d %s: %s (-v lists them)", n[c.Message], l.actionColor("skipped")("skipped"), clean(c.Message))
+			lines = append(lines, fold(spaces(4), text, 6, l.width)...)
+		}
+	}
+	return lines, rest
 }
 
 // change is "deployment.apps/web configured (shop)", with the reason where the

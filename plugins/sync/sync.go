@@ -152,7 +152,7 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 		ctx, cancel = context.WithTimeout(ctx, o.runTimeout)
 		defer cancel()
 	}
-	u, err := o.Output.UI(c, env)
+	u, err := o.Output.UI(c, env, o.dryRun == "server")
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,15 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 		return nil
 	}
 	if o.interactive {
-		if err := confirm(env, u, e.Preview(plan)); err != nil {
+		preview, err := o.Output.UI(c, env, true)
+		if err != nil {
+			return err
+		}
+		defer preview.Close()
+		resume := u.Pause()
+		err = confirm(env, preview, e.Preview(plan))
+		resume()
+		if err != nil {
 			return err
 		}
 	}
