@@ -165,8 +165,9 @@ func owned(t *testing.T, ns, name string) string {
 }
 
 // A run that is killed at any of its writes, before the server gets it or
-// before we get the answer, orphans nothing: the next run finishes the work,
-// and what was no longer declared is pruned.
+// before we get the answer, orphans nothing: the next run finishes the work, and
+// prunes what is owed, even what only the killed run had made and Git has
+// dropped again since.
 func TestKilledAtEveryWrite(t *testing.T) {
 	const ns = "killed-at-every-write"
 	first := map[string]string{
@@ -175,6 +176,9 @@ func TestKilledAtEveryWrite(t *testing.T) {
 	}
 	second := map[string]string{
 		"apps/a.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + ns + "-2}\n---\n" + configMap(ns, "a", "2") + configMap(ns, "d", "1"),
+	}
+	third := map[string]string{
+		"apps/a.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + ns + "-2}\n---\n" + configMap(ns, "a", "3"),
 	}
 	kubectl(t, "create", "namespace", ns)
 	direct := os.Getenv("KUBECONFIG")
@@ -212,17 +216,18 @@ func TestKilledAtEveryWrite(t *testing.T) {
 				}
 				break // every write has been shot at
 			}
-			if code, out := runSync(t, t.Context(), direct, dir, ns, nil); code != 0 {
-				t.Fatalf("killed at write %d (answered: %v), then exit %d\nkilled run:\n%s\nnext run:\n%s", kill, answered, code, out, out)
+			write(t, dir, third)
+			if code, next := runSync(t, t.Context(), direct, dir, ns, nil); code != 0 {
+				t.Fatalf("killed at write %d (answered: %v), then exit %d\nkilled run:\n%s\nnext run:\n%s", kill, answered, code, out, next)
 			}
 			got := kubectl(t, "get", "configmaps", "-n", ns, "-l", "kustomize.toolkit.fluxcd.io/name=apps", "-o", "jsonpath={range .items[*]}{.metadata.name}={.data.v} {end}")
-			if got != "a=2 d=1 " {
-				t.Fatalf("killed at write %d (answered: %v): the next run left %q, want %q\nkilled run:\n%s", kill, answered, got, "a=2 d=1 ", out)
+			if got != "a=3 " {
+				t.Fatalf("killed at write %d (answered: %v): the next run left %q, want %q\nkilled run:\n%s", kill, answered, got, "a=3 ", out)
 			}
 			inventory := owned(t, ns, "apps")
 			var refs []struct{ ID string }
-			if err := json.Unmarshal([]byte(inventory), &refs); err != nil || len(refs) != 3 {
-				t.Fatalf("killed at write %d (answered: %v): inventory %s, want the namespace, a and d", kill, answered, inventory)
+			if err := json.Unmarshal([]byte(inventory), &refs); err != nil || len(refs) != 2 {
+				t.Fatalf("killed at write %d (answered: %v): inventory %s, want the namespace and a", kill, answered, inventory)
 			}
 		}
 	}
