@@ -251,14 +251,26 @@ func (c *Cluster) HasKustomizations() (bool, error) {
 	return ok, err
 }
 
-// HasNamespace reports whether a namespace exists and is not going away.
-func (c *Cluster) HasNamespace(ctx context.Context, name string) (bool, error) {
+// Presence tells whether something can be written to.
+type Presence int
+
+const (
+	Absent Presence = iota
+	Present
+	Leaving // being deleted: nothing can be made in it any more
+)
+
+// HasNamespace tells whether a namespace exists.
+func (c *Cluster) HasNamespace(ctx context.Context, name string) (Presence, error) {
 	u, err := c.at(namespaces, "").Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return false, nil
+		return Absent, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("namespace/%s: %w", name, err)
+		return Absent, fmt.Errorf("namespace/%s: %w", name, err)
 	}
-	return u.GetDeletionTimestamp() == nil, nil
+	if u.GetDeletionTimestamp() != nil {
+		return Leaving, nil
+	}
+	return Present, nil
 }

@@ -284,12 +284,12 @@ func (t *task) ask(ctx context.Context, changes []*plan.Change) error {
 				return err
 			}
 			if ns := c.ID.Namespace; ns != "" {
-				ok, err := t.e.Cluster.HasNamespace(gctx, ns)
+				presence, err := t.e.Cluster.HasNamespace(gctx, ns)
 				if err != nil {
 					return err
 				}
-				if !ok {
-					problems[i] = []Problem{t.e.noNamespace(t.Planned, ns)}
+				if presence != cluster.Present {
+					problems[i] = []Problem{t.e.noNamespace(t.Planned, ns, presence)}
 					return nil
 				}
 			}
@@ -454,6 +454,10 @@ func (t *task) settle(ctx context.Context, stage object.Stage) error {
 	sctx, cancel := context.WithTimeout(ctx, definitionsTimeout)
 	defer cancel()
 	if err := t.waitFor(sctx, entries, nil, nil); err != nil {
+		var waiting *unready
+		if errors.As(err, &waiting) && ctx.Err() == nil {
+			return waiting.within(definitionsTimeout)
+		}
 		return err
 	}
 	return t.e.Cluster.AwaitKinds(ctx, kinds, definitionsTimeout)

@@ -28,8 +28,9 @@ func (t *task) waitHealthy(ctx context.Context, tasks map[*Planned]*task) error 
 	defer cancel()
 	start := time.Now()
 	if err := t.waitFor(wctx, entries, named, children); err != nil {
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			return fmt.Errorf("timeout after %s", timeout)
+		var waiting *unready
+		if errors.As(err, &waiting) && ctx.Err() == nil {
+			return waiting.within(timeout)
 		}
 		return fmt.Errorf("%w (after %s)", err, time.Since(start).Round(100*time.Millisecond))
 	}
@@ -56,12 +57,13 @@ func (t *task) healthTargets(tasks map[*Planned]*task) (entries, named []plan.En
 		c := &t.Changes[i]
 		gk := c.ID.GroupKind()
 		switch {
-		case !all || c.Action == plan.Skip:
-		case flux.IsKustomization(gk):
+		case !all:
+		case flux.IsKustomization(gk): // reconciled by us, also where its kind is missing
 			// Only where the spec asks for it: else a child's trouble is its own.
 			if t.Spec.Wait {
 				child(flux.Ref{Namespace: c.ID.Namespace, Name: c.ID.Name})
 			}
+		case c.Action == plan.Skip:
 		case flux.IsFluxGroup(gk.Group):
 			// Nobody sets the status of these while no controller runs.
 		default:
@@ -88,9 +90,27 @@ func (t *task) healthTargets(tasks map[*Planned]*task) (entries, named []plan.En
 	return entries, named, children
 }
 
+// unready is what was still waited for when the time was up.
+type unready struct {
+	objects []string // "deployment.apps/web in shop", each with its message
+	why     []string
+	err     error // the context's
+}
+
+func (e *unready) Error() string { return "not ready: " + strings.Join(e.objects, ", ") }
+func (e *unready) Unwrap() error { return e.err }
+
+// within is an error for each object.
+func (e *unready) within(timeout time.Duration) error {
+	var errs []error
+	for i, o := range e.objects {
+		errs = append(errs, fmt.Errorf("%s: not ready within %s: %s", o, timeout, e.why[i]))
+	}
+	return errors.Join(errs...)
+}
+
 // waitFor returns when all entries and named are ready and all children have
-// ended well; at the first that has failed; or with ctx's error and what was
-// still missing.
+// ended well; at the first that has failed; or with *unready when ctx is done.
 func (t *task) waitFor(ctx context.Context, entries, named []plan.Entry, children []*task) error {
 	state := map[object.ID]object.Health{}
 	for _, e := range slices.Concat(entries, named) {
@@ -108,23 +128,24 @@ func (t *task) waitFor(ctx context.Context, entries, named []plan.Entry, childre
 		}
 	}
 	t.mu.Unlock()
-	unready := func() (waiting []string, failed error) {
+	look := func() (waiting *unready, failed error) {
+		waiting = &unready{}
 		for _, e := range slices.Concat(entries, named) {
 			h := state[e.ID]
 			if h.Failed() {
 				return nil, fmt.Errorf("%s failed: %s", e.ID, h.Message)
 			}
 			if !h.Ready() {
-				waiting = append(waiting, e.ID.String()+": "+h.Message)
+				waiting.objects, waiting.why = append(waiting.objects, e.ID.String()), append(waiting.why, h.Message)
 			}
 		}
 		return waiting, nil
 	}
-	waiting, failed := unready()
+	waiting, failed := look()
 	if failed != nil {
 		return failed
 	}
-	if len(waiting) > 0 {
+	if len(waiting.objects) > 0 {
 		wctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		var mu sync.Mutex
@@ -137,14 +158,18 @@ func (t *task) waitFor(ctx context.Context, entries, named []plan.Entry, childre
 			} else {
 				state[id] = object.HealthOf(u)
 			}
-			waiting, failed = unready()
+			waiting, failed = look()
 			switch {
 			case failed != nil:
 				cancel(failed)
-			case len(waiting) == 0:
+			case len(waiting.objects) == 0:
 				cancel(finished)
 			default:
-				t.waiting(some(waiting, 1))
+				more := ""
+				if n := len(waiting.objects); n > 1 {
+					more = fmt.Sprintf(" and %d more", n-1)
+				}
+				t.waiting(waiting.objects[0] + more + ": " + waiting.why[0])
 			}
 		})
 		mu.Lock()
@@ -152,7 +177,8 @@ func (t *task) waitFor(ctx context.Context, entries, named []plan.Entry, childre
 		switch {
 		case errors.Is(err, finished):
 		case ctx.Err() != nil:
-			return fmt.Errorf("not ready: %s: %w", strings.Join(waiting, ", "), ctx.Err())
+			waiting.err = ctx.Err()
+			return waiting
 		default:
 			return err
 		}
@@ -165,7 +191,7 @@ func (t *task) waitFor(ctx context.Context, entries, named []plan.Entry, childre
 				return fmt.Errorf("%s is not ready: %s", c.Ref, c.report.Message)
 			}
 		case <-ctx.Done():
-			return fmt.Errorf("not ready: %s: %w", c.Ref, ctx.Err())
+			return &unready{objects: []string{c.Ref.String()}, why: []string{"has not ended"}, err: ctx.Err()}
 		}
 	}
 	return nil

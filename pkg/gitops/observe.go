@@ -222,11 +222,11 @@ func noKind(o object.Object, served []string) Problem {
 // checkNamespaces finds the namespaces that nobody makes, and marks what waits
 // for those that the run makes.
 func (e *Engine) checkNamespaces(ctx context.Context, r *Run) error {
-	exists := map[string]bool{}
+	exists := map[string]cluster.Presence{}
 	for _, p := range r.Kustomizations {
 		for _, c := range p.Changes {
 			if c.ID.Namespace != "" && c.Action != plan.Skip {
-				exists[c.ID.Namespace] = false
+				exists[c.ID.Namespace] = cluster.Absent
 			}
 		}
 	}
@@ -251,21 +251,21 @@ func (e *Engine) checkNamespaces(ctx context.Context, r *Run) error {
 			c := &p.Changes[i]
 			ns := c.ID.Namespace
 			switch {
-			case ns == "" || exists[ns] || c.Action == plan.Skip:
-			case r.spaces[ns] != nil:
+			case ns == "" || exists[ns] == cluster.Present || c.Action == plan.Skip:
+			case r.spaces[ns] != nil && exists[ns] == cluster.Absent:
 				if c.Pending == "" {
 					c.Pending = "namespace " + ns
 				}
 			case !told[ns]:
 				told[ns] = true
-				p.problem(reasonFailed, e.noNamespace(p, ns))
+				p.problem(reasonFailed, e.noNamespace(p, ns, exists[ns]))
 			}
 		}
 	}
 	return nil
 }
 
-func (e *Engine) noNamespace(p *Planned, ns string) Problem {
+func (e *Engine) noNamespace(p *Planned, ns string, presence cluster.Presence) Problem {
 	var names []string
 	problem := Problem{Code: "no-namespace", Object: "namespace/" + ns,
 		Hint: fmt.Sprintf("kubectl create namespace %s, or add a Namespace to this repository", ns)}
@@ -282,6 +282,11 @@ func (e *Engine) noNamespace(p *Planned, ns string) Problem {
 		problem.File, problem.Line = p.Object.File, p.Object.Line
 	}
 	problem.Message = fmt.Sprintf("namespace %s does not exist and nobody makes it; %s would be in it", ns, some(names, 3))
+	if presence == cluster.Leaving {
+		problem.Code = "namespace-terminating"
+		problem.Message = fmt.Sprintf("namespace %s is being deleted; %s would be in it", ns, some(names, 3))
+		problem.Hint = fmt.Sprintf("wait until it is gone (kubectl wait --for=delete namespace/%s), then run again", ns)
+	}
 	return problem
 }
 
