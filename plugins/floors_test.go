@@ -28,16 +28,19 @@ var floors = map[string]struct {
 	"pkg/secret":           {values, "edge: keys"},
 	"pkg/render":           {values, "edge: kustomize, in memory"},
 	"pkg/cluster":          {values, "edge: the API server"},
-	"pkg/gitops":           {slices.Concat(values, []string{"pkg/source", "pkg/secret", "pkg/render", "pkg/cluster"}), "engine: the one that sees all of the edge"},
+	"pkg/gitops":           {slices.Concat(values, edge), "engine: the one that sees all of the edge"},
 	"pkg/ui":               {append(values, "pkg/gitops"), "presentation: events and reports, nothing of the edge"},
-	"pkg/cli":              {append(values, "pkg/ui", "pkg/source"), "wiring: streams, flags, exit codes"},
+	"pkg/cli":              {slices.Concat(values, edge, []string{"pkg/gitops", "pkg/ui"}), "wiring: streams, flags, clients, exit codes"},
 	"plugins/sync":         {anything, "a plugin may use all below it, and no other plugin"},
-	"plugins":              {append(anything, "plugins/sync"), "the one list of plugins"},
+	"plugins/diff":         {anything, "as above"},
+	"plugins":              {append(anything, "plugins/sync", "plugins/diff"), "the one list of plugins"},
 }
 
 var values = []string{"pkg/object", "pkg/flux", "pkg/image", "pkg/plan"}
 
-var anything = append(values, "pkg/source", "pkg/secret", "pkg/render", "pkg/cluster", "pkg/gitops", "pkg/ui", "pkg/cli")
+var edge = []string{"pkg/source", "pkg/secret", "pkg/render", "pkg/cluster"}
+
+var anything = slices.Concat(values, edge, []string{"pkg/gitops", "pkg/ui", "pkg/cli"})
 
 func TestPackagesImportOnlyDownward(t *testing.T) {
 	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,Name", module+"...").Output()

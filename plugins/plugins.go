@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
+	"github.com/kubectl-gitops/kubectl-gitops/plugins/diff"
 	"github.com/kubectl-gitops/kubectl-gitops/plugins/sync"
 )
 
@@ -19,6 +20,7 @@ type Plugin struct {
 // All are the plugins, in the order of the umbrella's help.
 var All = []Plugin{
 	{"sync", sync.New},
+	{"diff", diff.New},
 }
 
 // Umbrella is kubectl-gitops: every plugin as a subcommand.

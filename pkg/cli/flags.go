@@ -27,11 +27,15 @@ type Output struct {
 	Color    string
 	Progress string
 	Verbose  int
+
+	formats []string
 }
 
-// AddFlags adds -o, --color, --progress and -v.
-func (o *Output) AddFlags(f *pflag.FlagSet) {
-	f.StringVarP(&o.Format, "output", "o", "text", "Format of the answer on stdout: text, json or yaml.")
+// AddFlags adds -o, --color, --progress and -v. formats are those of -o beyond
+// text, json and yaml.
+func (o *Output) AddFlags(f *pflag.FlagSet, formats ...string) {
+	o.formats = append([]string{"text", "json", "yaml"}, formats...)
+	f.StringVarP(&o.Format, "output", "o", "text", "Format of the answer on stdout: "+strings.Join(o.formats, ", ")+".")
 	f.StringVar(&o.Color, "color", "auto", "Color: auto, always or never. NO_COLOR and CLICOLOR_FORCE are obeyed.")
 	f.StringVar(&o.Progress, "progress", "auto", "Progress on stderr: auto, tty, plain or none.")
 	f.CountVarP(&o.Verbose, "verbose", "v", "Say more: each object, the requests that were sent.")
@@ -44,7 +48,7 @@ func (o *Output) UI(c *cobra.Command, env *Env, dryRun bool) (*ui.UI, error) {
 		flag, value string
 		allowed     []string
 	}{
-		{"output", o.Format, []string{"text", "json", "yaml"}},
+		{"output", o.Format, o.formats},
 		{"color", o.Color, []string{"auto", "always", "never"}},
 		{"progress", o.Progress, []string{"auto", "tty", "plain", "none"}},
 	} {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/ssa"
@@ -26,6 +27,16 @@ func (c *Cluster) takenOver() []ssa.FieldManager {
 		{Name: "before-first-apply", OperationType: metav1.ManagedFieldsOperationUpdate},
 		{Name: c.FieldManager, OperationType: metav1.ManagedFieldsOperationUpdate},
 	}
+}
+
+// TakesOver reports whether the fields of a managed fields entry become ours.
+func (c *Cluster) TakesOver(e metav1.ManagedFieldsEntry) bool {
+	for _, m := range c.takenOver() {
+		if e.Subresource == "" && e.Operation == m.OperationType && strings.HasPrefix(e.Manager, m.Name) {
+			return true
+		}
+	}
+	return false
 }
 
 // Cleanup is the JSON patch that Flux sends before it applies to an object

@@ -156,9 +156,9 @@ func (e *Engine) leaveOut(r *Run, p *Planned, running bool) {
 // protectedKinds take data or other objects along when they are deleted.
 var protectedKinds = []string{"Namespace", "CustomResourceDefinition", "PersistentVolume", "PersistentVolumeClaim"}
 
-// guard refuses a run that would delete more than its user can have meant.
+// Guard refuses a run that would delete more than its user can have meant.
 // Deletions are counted whole, with what a removed Kustomization takes along.
-func (e *Engine) guard(r *Run) error {
+func (e *Engine) Guard(r *Run) error {
 	total := 0
 	deletions := map[*Planned][]plan.Change{}
 	for _, p := range r.Kustomizations {

@@ -389,6 +389,9 @@ func (e *Engine) decide(ctx context.Context, r *Run, p *Planned, c *plan.Change)
 		if c.Cleanup, err = e.Cluster.Cleanup(c.Live); err != nil {
 			return nil, err
 		}
+		if c.Cleanup != nil {
+			c.Forfeited = plan.Forfeit(c.Live, c.Result, e.Cluster.FieldManager, e.Cluster.TakesOver)
+		}
 		if c.Cleanup != nil && c.Action == plan.Unchanged {
 			c.Action, c.Reason = plan.Configure, "takes over the fields that kubectl owns"
 		}

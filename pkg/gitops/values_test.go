@@ -72,7 +72,7 @@ func TestGuardsOnDeletes(t *testing.T) {
 		"what failed deletes nothing": {refusedAlready, Options{AllowPrune: -1}, ""},
 	} {
 		e := &Engine{Options: c.options}
-		err := e.guard(&Run{Kustomizations: []*Planned{c.p}})
+		err := e.Guard(&Run{Kustomizations: []*Planned{c.p}})
 		var refused *Refused
 		switch {
 		case err == nil && c.want == "":

@@ -56,6 +56,8 @@ type Change struct {
 	// Cleanup is a JSON patch to send before the apply, which hands over what
 	// kubectl owned; nil where there is nothing to hand over.
 	Cleanup []byte
+	// Forfeited are the fields that go with it: kubectl set them, Git has not.
+	Forfeited [][]string
 }
 
 // Entry is the inventory entry of the changed object.

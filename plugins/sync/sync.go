@@ -10,11 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
-	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
-	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
-	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
 )
 
 // Options are the flags of sync.
@@ -166,6 +163,9 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 	if err != nil {
 		return err
 	}
+	if err := e.Guard(plan); err != nil {
+		return err
+	}
 	if o.dryRun == "server" {
 		report := e.Preview(plan)
 		if err := u.Sync(report); err != nil {
@@ -205,42 +205,20 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 	return printed
 }
 
-// engineFor opens the source, then the cluster: what is wrong at hand is told
-// before anything is asked of a server.
+// engineFor opens source and cluster, and stays away from a live Flux.
 func (o *Options) engineFor(ctx context.Context, env *cli.Env) (*gitops.Engine, error) {
-	keys, err := secret.Find(secret.FindOptions{KeyFile: o.AgeKeyFile, Getenv: env.Getenv})
+	e, err := o.Source.Engine(ctx, env, o.Options, o.fieldManager, o.AllowDirty)
+	if err != nil || o.engine == "local" {
+		return e, err
+	}
+	running, err := e.Cluster.FluxRunning(ctx)
 	if err != nil {
 		return nil, err
 	}
-	auth, err := o.Source.Auth(env)
-	if err != nil {
-		return nil, err
+	if running {
+		return nil, &gitops.Refused{Code: "flux-running",
+			Msg: fmt.Sprintf("a Flux kustomize-controller reconciles cluster %s already, and would undo or repeat this run", e.Cluster.Context),
+			Fix: "flux reconcile kustomization NAME --with-source; or suspend its Kustomizations and use --engine local"}
 	}
-	snap, err := source.Open(ctx, source.Options{Source: o.Source.Source, Ref: o.Ref, WorkTree: o.AllowDirty, Auth: auth})
-	if err != nil {
-		return nil, err
-	}
-	k8s, err := cluster.Connect(env.Kube, cli.UserAgent())
-	if err != nil {
-		return nil, err
-	}
-	k8s.FieldManager = o.fieldManager
-	if o.Options.Path, err = o.EntryPath(snap, k8s.Context); err != nil {
-		return nil, err
-	}
-	if err := k8s.Reach(ctx); err != nil {
-		return nil, err
-	}
-	if o.engine == "auto" {
-		running, err := k8s.FluxRunning(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if running {
-			return nil, &gitops.Refused{Code: "flux-running",
-				Msg: fmt.Sprintf("a Flux kustomize-controller reconciles cluster %s already, and would undo or repeat this run", k8s.Context),
-				Fix: "flux reconcile kustomization NAME --with-source; or suspend its Kustomizations and use --engine local"}
-		}
-	}
-	return &gitops.Engine{Cluster: k8s, Source: snap, Keys: keys, Auth: auth, Options: o.Options}, nil
+	return e, nil
 }

@@ -1,0 +1,64 @@
+# Needs Go, git and make. Everything that is built goes to bin/; nothing is installed.
+
+GO ?= go
+# What go test is given, as in: make test TESTFLAGS='-run TestSync -v'
+TESTFLAGS ?=
+BENCHFLAGS ?= -benchmem
+
+# Where git cannot tell (a tarball, a checkout of another user's), the build goes on without.
+VERSION := $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || echo "v0.0.0-dev$$(git rev-parse --short=7 HEAD 2>/dev/null | sed 's/^/+/')")
+BUILDVCS := $(shell git rev-parse -q HEAD >/dev/null 2>&1 || echo -buildvcs=false)
+# One set of flags everywhere, so that building, testing and vetting share what was compiled.
+FLAGS := -trimpath
+LDFLAGS := -X github.com/kubectl-gitops/kubectl-gitops/pkg/cli.Version=$(VERSION)
+
+PLUGINS := $(sort $(wildcard cmd/kubectl-gitops cmd/kubectl-gitops-*))
+UP := bin/devcluster up --
+
+.PHONY: help
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: plugins devcluster ## Build all of bin/: kubectl-gitops, one binary a plugin, devcluster
+
+.PHONY: plugins
+plugins: ## Build bin/kubectl-gitops and one binary a plugin, without the devcluster
+	$(GO) build $(FLAGS) $(BUILDVCS) -ldflags '$(LDFLAGS)' -o bin/ $(PLUGINS:%=./%)
+
+.PHONY: devcluster
+devcluster: ## Build bin/devcluster; once, then again when what goes into it changes
+	@sh cmd/devcluster/build.sh bin/devcluster
+
+# sops and age-keygen, for the demo and the tests; go.mod has their versions.
+.PHONY: tools
+tools:
+	$(GO) build $(FLAGS) -buildvcs=false -o bin/ github.com/getsops/sops/v3/cmd/sops filippo.io/age/cmd/age-keygen
+
+.PHONY: test
+test: build tools ## Run all tests; those that need a cluster get a devcluster
+	$(UP) $(GO) test $(FLAGS) $(TESTFLAGS) ./...
+	cd cmd/devcluster && DEVCLUSTER_BIN='$(CURDIR)/bin/devcluster' $(GO) test $(FLAGS) $(TESTFLAGS) ./...
+
+.PHONY: lint
+lint: ## Check formatting, vet, and that go.mod and go.sum are complete; writes nothing
+	@unformatted=$$(find . -name '*.go' -exec gofmt -l {} +) && if [ -n "$$unformatted" ]; then \
+		echo "not formatted; run: gofmt -w" $$unformatted; exit 1; fi
+	$(GO) vet $(FLAGS) ./...
+	$(GO) mod tidy -diff
+	cd cmd/devcluster && $(GO) vet $(FLAGS) ./... && $(GO) mod tidy -diff
+
+.PHONY: bench
+bench: build tools ## Run all benchmarks, with a devcluster
+	@packages=$$(find pkg plugins cmd -name '*_test.go' ! -path 'cmd/devcluster/*' -exec grep -l '^func Benchmark' {} + | \
+		sed 's,^,./,; s,/[^/]*$$,,' | sort -u); \
+	if [ -z "$$packages" ]; then echo "there is no benchmark yet"; exit 0; fi; \
+	set -x; $(UP) $(GO) test $(FLAGS) -run '^$$' -bench . $(BENCHFLAGS) $$packages
+
+.PHONY: demo
+demo: build tools ## Watch a repository become a healthy cluster
+	@$(UP) sh testdata/demo.sh
+
+.PHONY: clean
+clean: ## Remove what was built; Go's caches and the cached devcluster stay
+	rm -rf bin dist

@@ -1,0 +1,74 @@
+#!/bin/sh
+# Makes a Git repository of testdata/demo, with its secrets sealed.
+#
+# usage: demo-repo.sh [--seal-metadata] DIR
+#
+# DIR/repo is the repository: branch main, one commit, no remote. DIR/age.key is the age key that its secrets are
+# sealed to, made now. --seal-metadata seals kind, apiVersion and metadata of security/kafka.sops.yaml too, as sops does
+# where nobody tells it not to: Flux cannot read such a file, kubectl gitops can. git, sops and age-keygen are on PATH.
+#
+# DEMO_SHOW, where set, is a printf format that shows the commands that are worth seeing.
+set -eu
+
+fail() {
+	echo "demo-repo: $*" >&2
+	exit 1
+}
+
+rule="encrypted_regex: ^(data|stringData)$"
+kafka_rule=$rule
+if [ "${1-}" = --seal-metadata ]; then
+	kafka_rule="unencrypted_suffix: _unencrypted"
+	shift
+fi
+[ $# -eq 1 ] || fail "usage: demo-repo.sh [--seal-metadata] DIR"
+for tool in git sops age-keygen; do
+	command -v "$tool" >/dev/null || fail "$tool is not on PATH; make tools builds sops and age-keygen into bin/"
+done
+[ ! -e "$1/repo" ] || fail "$1/repo exists already"
+demo=$(cd "$(dirname "$0")" && pwd)/demo
+mkdir -p "$1/repo"
+cd "$1/repo"
+
+show() {
+	# shellcheck disable=SC2059 # the format is the caller's
+	[ -z "${DEMO_SHOW-}" ] || printf "$DEMO_SHOW" "$*"
+}
+
+run() {
+	show "$@"
+	"$@"
+}
+
+random() { od -An -N16 -tx1 /dev/urandom | tr -d ' \n'; }
+
+# Neither the user's configuration nor a hook of it has a part in this, nor the repository that git may be running in.
+unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY
+export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
+export GIT_AUTHOR_NAME=demo GIT_AUTHOR_EMAIL=demo@example.com GIT_COMMITTER_NAME=demo GIT_COMMITTER_EMAIL=demo@example.com
+
+cp -R "$demo"/. .
+git init -q
+git symbolic-ref HEAD refs/heads/main
+
+(umask 077 && run age-keygen -o ../age.key 2>/dev/null)
+recipient=$(age-keygen -y ../age.key)
+cat >.sops.yaml <<EOF
+creation_rules:
+  - path_regex: kafka\.sops\.yaml$
+    $kafka_rule
+    age: $recipient
+  - path_regex: \.sops\.yaml$
+    $rule
+    age: $recipient
+EOF
+
+for template in security/*.template.yaml; do
+	sealed=${template%.template.yaml}.sops.yaml
+	sed "s/@RANDOM@/$(random)/g" "$template" >"$sealed"
+	rm "$template"
+	run sops encrypt -i "$sealed"
+done
+
+git add -A
+git commit -q -m 'the shop, on one VPS'
