@@ -124,7 +124,7 @@ func (t *task) run(ctx context.Context, tasks map[*Planned]*task) {
 		return
 	}
 	start := time.Now()
-	if err := t.prepare(ctx); err != nil {
+	if err := t.prepare(ctx, tasks); err != nil {
 		t.fail(ctx, reasonFailed, err)
 		return
 	}
@@ -148,7 +148,7 @@ func (t *task) run(ctx context.Context, tasks map[*Planned]*task) {
 		t.fail(ctx, t.reason, fmt.Errorf("%s left out, the rest is written; nothing was pruned", count(len(t.Problems), "problem")))
 		return
 	}
-	if err := t.prune(ctx); err != nil {
+	if err := t.prune(ctx, tasks); err != nil {
 		t.fail(ctx, reasonPrune, err)
 		return
 	}
@@ -237,7 +237,7 @@ func (t *task) waiting(what string) { t.e.progress(t.Ref, "waiting for "+what) }
 
 // prepare asks the server about what could not be asked in the plan, because
 // its kind or its namespace was to be made by another Kustomization of the run.
-func (t *task) prepare(ctx context.Context) error {
+func (t *task) prepare(ctx context.Context, tasks map[*Planned]*task) error {
 	var wait []schema.GroupVersionKind
 	var ask []*plan.Change
 	for i := range t.Changes {
@@ -246,7 +246,8 @@ func (t *task) prepare(ctx context.Context) error {
 			continue
 		}
 		ask = append(ask, c)
-		if c.Pending == pendingKind {
+		// A kind whose maker failed does not come: to ask says so.
+		if maker := tasks[t.r.crds[c.ID.GroupKind()].maker()]; c.Pending == pendingKind && maker != nil && isClosed(maker.applied) && maker.written {
 			wait = append(wait, c.Object.GroupVersionKind())
 		}
 	}

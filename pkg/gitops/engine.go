@@ -128,7 +128,8 @@ type Planned struct {
 	objects  []object.Object // what is declared, with owner labels, normalized
 	record   *cluster.Record
 	digest   string
-	reason   string // Flux's word for the first problem
+	moves    map[object.ID]*Planned // stale objects that another Kustomization of the run declares now
+	reason   string                 // Flux's word for the first problem
 }
 
 // Inventory is what the Kustomization will own once the plan is carried out.

@@ -42,6 +42,14 @@ type definition struct {
 	cluster  bool     // cluster-scoped
 }
 
+// maker is who defines the kind, nil for nobody.
+func (d *definition) maker() *Planned {
+	if d == nil {
+		return nil
+	}
+	return d.by
+}
+
 // observe looks at the cluster. What kubectl's discovery cache says of its
 // kinds may be old: where that shows, it is asked anew, once.
 func (e *Engine) observe(ctx context.Context, r *Run) error {
@@ -472,8 +480,14 @@ func (e *Engine) planPrune(ctx context.Context, r *Run, p *Planned, desired map[
 		switch {
 		case slices.Contains(p.LeftOut, stale.ID):
 			c.Reason = "a part of Flux itself"
+		case desired[stale.ID] != nil && (u == nil || !plan.Owned(u, p.Ref)):
+			c.Reason = keptByOther
 		case desired[stale.ID] != nil:
 			c.Reason = "moves to " + desired[stale.ID].Ref.String()
+			if p.moves == nil {
+				p.moves = map[object.ID]*Planned{}
+			}
+			p.moves[stale.ID] = desired[stale.ID]
 		case !p.Spec.Prune:
 			c.Reason = "spec.prune is false"
 		case !e.Options.Prune:
@@ -482,7 +496,7 @@ func (e *Engine) planPrune(ctx context.Context, r *Run, p *Planned, desired map[
 			continue // gone already
 		case u != nil && plan.KeepReason(u, p.Ref) != "":
 			c.Reason = plan.KeepReason(u, p.Ref)
-			if u.GetLabels()[flux.OwnerNameLabel] != p.Name || u.GetLabels()[flux.OwnerNamespaceLabel] != p.Namespace {
+			if !plan.Owned(u, p.Ref) {
 				c.Reason = keptByOther
 			}
 		default:

@@ -88,7 +88,8 @@ func (e *Engine) limit(r *Run) error {
 
 // order decides what waits for what: a child for its parent, a Kustomization
 // for those in its dependsOn, and, though nobody said so, for the one that
-// makes a kind or a namespace that it needs. Then it sorts the run.
+// makes a kind or a namespace that it needs, or takes over an object of its own.
+// Then it sorts the run.
 func (e *Engine) order(r *Run) {
 	r.before = map[*Planned][]*Planned{}
 	byRef := map[flux.Ref]*Planned{}
@@ -123,6 +124,14 @@ func (e *Engine) order(r *Run) {
 			r.warn(e, Warning{Code: "missing-depends-on", File: p.Object.File, Line: p.Object.Line, Object: p.Ref.String(),
 				Message: fmt.Sprintf("needs %s that %s makes, and does not depend on it; applied after it all the same", pendingNoun(c.Pending, c.ID.Kind), maker.Name),
 				Hint:    fmt.Sprintf("add dependsOn: [{name: %s}], so that Flux does the same", maker.Name)})
+		}
+	}
+	for _, p := range r.Kustomizations {
+		for _, to := range p.moves {
+			// The new owner first, so that the old one sees that it is rid of it.
+			if !r.reaches(to, p) && !slices.Contains(r.before[p], to) {
+				r.before[p] = append(r.before[p], to)
+			}
 		}
 	}
 	var sorted []*Planned

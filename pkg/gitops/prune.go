@@ -9,7 +9,7 @@ import (
 )
 
 // prune deletes what is owned and no longer declared. All of it is attempted.
-func (t *task) prune(ctx context.Context) error {
+func (t *task) prune(ctx context.Context, tasks map[*Planned]*task) error {
 	var errs []error
 	for _, p := range t.Removed {
 		if err := t.finalize(ctx, p); err != nil {
@@ -20,6 +20,11 @@ func (t *task) prune(ctx context.Context) error {
 		c := &t.Prunes[i]
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
+		}
+		if to := tasks[t.moves[c.ID]]; to != nil && isClosed(to.applied) && to.written {
+			t.did(c, "skipped", "moved to "+to.Ref.String())
+			c.Reason = keptByOther
+			continue
 		}
 		if c.Action == plan.Skip {
 			if c.Reason != keptByOther {
@@ -50,6 +55,9 @@ func (t *task) deleteOne(ctx context.Context, owner *Planned, c *plan.Change) er
 		if why := plan.KeepReason(live, owner.Ref); why != "" {
 			c.Action, c.Reason = plan.Skip, why
 			t.did(c, "skipped", why)
+			if !plan.Owned(live, owner.Ref) {
+				c.Reason = keptByOther // and so no longer in the inventory
+			}
 			return nil
 		}
 		err = t.e.Cluster.Delete(ctx, live)

@@ -108,13 +108,19 @@ func SkipReason(desired, live *unstructured.Unstructured) string {
 	return ""
 }
 
+// Owned reports whether live carries both labels of owner.
+func Owned(live *unstructured.Unstructured, owner flux.Ref) bool {
+	labels := live.GetLabels()
+	return labels[flux.OwnerNameLabel] == owner.Name && labels[flux.OwnerNamespaceLabel] == owner.Namespace
+}
+
 // KeepReason tells why a stale object is not deleted: another owner has taken
 // it over, or it says so itself. "" means that it goes. The rules are those of
 // Flux's garbage collection: both owner labels must be the owner's.
 func KeepReason(live *unstructured.Unstructured, owner flux.Ref) string {
 	labels := live.GetLabels()
 	switch {
-	case labels[flux.OwnerNameLabel] != owner.Name || labels[flux.OwnerNamespaceLabel] != owner.Namespace:
+	case !Owned(live, owner):
 		if labels[flux.OwnerNameLabel] == "" {
 			return "no longer carries the labels of its owner"
 		}
