@@ -43,8 +43,8 @@ type task struct {
 }
 
 // Apply carries out the plan. Every Kustomization is in the report, whatever
-// became of it, and so is everything that was written. The error is not nil
-// only where the report is not the whole truth.
+// became of it, and so is everything that was written. Once ctx is done nothing
+// more is begun; what has begun is ended and recorded.
 func (e *Engine) Apply(ctx context.Context, r *Run) SyncReport {
 	tasks := map[*Planned]*task{}
 	for _, p := range r.Kustomizations {
@@ -79,7 +79,7 @@ func (e *Engine) Apply(ctx context.Context, r *Run) SyncReport {
 			report.Result = Failed
 		}
 	}
-	if ctx.Err() != nil {
+	if errors.Is(ctx.Err(), context.Canceled) {
 		report.Result = Interrupted
 	}
 	return report
@@ -102,6 +102,17 @@ func (e *Engine) waitsFor(r *Run, p *Planned) string {
 		return ""
 	}
 	return "waiting for " + strings.Join(names, ", ")
+}
+
+// stopped says why nothing more is begun, "" while ctx lives.
+func stopped(ctx context.Context) string {
+	switch {
+	case ctx.Err() == nil:
+		return ""
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return "the time for the run is over"
+	}
+	return "interrupted"
 }
 
 func isClosed(c chan struct{}) bool {
@@ -191,7 +202,7 @@ func (t *task) await(ctx context.Context, tasks map[*Planned]*task) string {
 		select {
 		case <-parent.applied:
 		case <-ctx.Done():
-			return "interrupted"
+			return stopped(ctx)
 		}
 		if !parent.written && !parent.Suspended {
 			return fmt.Sprintf("its parent %s was not applied", parent.Name)
@@ -204,7 +215,7 @@ func (t *task) await(ctx context.Context, tasks map[*Planned]*task) string {
 		select {
 		case <-dep.done:
 		case <-ctx.Done():
-			return "interrupted"
+			return stopped(ctx)
 		}
 		if !slices.Contains(required, p.Ref) || dep.report.Status == StatusReady {
 			continue

@@ -175,10 +175,10 @@ func (t *task) remembered(inv plan.Inventory) bool {
 // claimed stays owned.
 func (t *task) fail(ctx context.Context, reason string, err error) {
 	message := err.Error()
-	if ctx.Err() != nil {
-		message = "interrupted; the next run goes on from here"
+	if why := stopped(ctx); why != "" {
+		message = why + "; the next run goes on from here"
 		if len(t.report.Changes) > 0 {
-			message = fmt.Sprintf("interrupted after %s; the next run goes on from here", count(len(t.report.Changes), "object"))
+			message = fmt.Sprintf("%s after %s; the next run goes on from here", why, count(len(t.report.Changes), "object"))
 		}
 	}
 	for _, p := range t.Problems {
@@ -226,7 +226,7 @@ func (t *task) refuse(ctx context.Context) {
 
 // skip ends t because of another.
 func (t *task) skip(ctx context.Context, why string) {
-	if why != "interrupted" {
+	if ctx.Err() == nil {
 		t.recordFailure(ctx, reasonDependency, why)
 	}
 	t.report.Problems = t.Problems
