@@ -138,6 +138,9 @@ func Run(ctx context.Context, command func(*Env) *cobra.Command, env *Env, args 
 	if cmd.Annotations[cobra.CommandDisplayNameAnnotation] == "" {
 		cmd.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: env.Name}
 	}
+	if cmd.Version == "" {
+		cmd.Version = Version
+	}
 	cmd.SetArgs(args)
 	cmd.SetIn(env.In)
 	cmd.SetOut(env.Out)

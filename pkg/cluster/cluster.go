@@ -117,10 +117,12 @@ func (c *Cluster) unreachable(err error) error {
 	if c.Context == noContext {
 		fix = "set KUBECONFIG or --kubeconfig, and choose --context NAME"
 	}
+	what := "does not answer"
 	if isUnauthorized(err) {
+		what = "does not let us in"
 		fix = "log in again, or choose other credentials with --context or --user"
 	}
-	return &Error{What: fmt.Sprintf("cluster %s (%s) does not let us in", c.Context, c.Server), Why: err, Fix: fix}
+	return &Error{What: fmt.Sprintf("cluster %s (%s) %s", c.Context, c.Server, what), Why: err, Fix: fix}
 }
 
 // Error is a failure to talk to the cluster.

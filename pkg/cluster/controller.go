@@ -12,28 +12,41 @@ import (
 
 var leases = Resource{schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}, "Lease", true}
 
+// fluxLease is the Lease of the leader among kustomize-controllers.
+const fluxLease = "kustomize-controller-leader-election"
+
 // fluxNamespace is where Flux's controllers live.
 const fluxNamespace = "flux-system"
 
-// FluxRunning reports whether a kustomize-controller is alive. It is when its
-// leader-election Lease is being renewed, not when its Deployment looks ready;
-// a Lease that may not be read counts as alive.
-func (c *Cluster) FluxRunning(ctx context.Context) (bool, error) {
-	u, err := c.at(leases, fluxNamespace).Get(ctx, "kustomize-controller-leader-election", metav1.GetOptions{})
+// Life tells whether a controller is alive.
+type Life int
+
+const (
+	Dead    Life = iota
+	Alive        // its leader-election Lease is being renewed, whatever its Deployment looks like
+	Unknown      // its Lease may not be read: counts as alive
+)
+
+// FluxRunning tells whether a kustomize-controller is alive.
+func (c *Cluster) FluxRunning(ctx context.Context) (Life, error) {
+	u, err := c.at(leases, fluxNamespace).Get(ctx, fluxLease, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return false, nil
+		return Dead, nil
 	case apierrors.IsForbidden(err):
-		return true, nil
+		return Unknown, nil
 	case err != nil:
-		return false, c.unreachable(err)
+		return Dead, c.unreachable(err)
 	}
 	renewed, _, _ := unstructured.NestedString(u.Object, "spec", "renewTime")
 	holder, _, _ := unstructured.NestedString(u.Object, "spec", "holderIdentity")
 	seconds, _, _ := unstructured.NestedInt64(u.Object, "spec", "leaseDurationSeconds")
 	at, err := time.Parse(time.RFC3339Nano, renewed)
 	if holder == "" || err != nil {
-		return false, nil // given up
+		return Dead, nil // given up
 	}
-	return time.Since(at) < 2*time.Duration(max(seconds, 15))*time.Second, nil
+	if time.Since(at) > 2*time.Duration(max(seconds, 15))*time.Second {
+		return Dead, nil
+	}
+	return Alive, nil
 }

@@ -376,13 +376,12 @@ func (t *task) writeWave(ctx context.Context, changes []*plan.Change) error {
 			if err := ctx.Err(); err != nil {
 				return nil // between objects is where a Ctrl-C stops
 			}
-			action, err := string(c.Action), error(nil)
+			var err error
 			if c.Action.Writes() {
 				t.e.progress(t.Ref, "writing "+c.ID.String())
 				err = t.writeOne(ctx, c)
 			}
-			action = c.Action.Done()
-			message := c.Reason
+			action, message := c.Action.Done(), c.Reason
 			if err != nil {
 				action, message = "failed", err.Error()
 				mu.Lock()

@@ -178,26 +178,45 @@ func (e *Engine) Guard(r *Run) error {
 				}
 			}
 			return &Refused{Code: "delete-protected",
-				Msg: fmt.Sprintf("%s would delete %s, and what they hold", p.Ref, some(names, 5)),
+				Msg: fmt.Sprintf("%s would delete %s, with all that is in %s", p.Ref, some(names, 5), map[bool]string{true: "it", false: "them"}[len(names) == 1]),
 				Fix: fmt.Sprintf("if that is meant: --allow-delete %s; to keep one: annotate it with %s: disabled", strings.Join(kinds, ","), flux.PruneKey)}
 		}
-		owned := p.owned()
-		empty := len(p.Changes) == 0 && owned > 0 && len(gone) > 0
-		if (empty || len(gone)*2 > owned && len(gone) > 10) && e.Options.AllowPrune < total {
-			why := fmt.Sprintf("%s rendered %s", p.Path(), count(len(p.Changes), "object"))
-			if len(p.Removed) > 0 {
-				var names []string
-				for _, c := range p.Removed {
-					names = append(names, c.Name)
-				}
-				why += fmt.Sprintf(" and no longer declares %s, which go with all that they own", some(names, 5))
+		if total > e.Options.AllowPrune {
+			if err := p.most(total); err != nil {
+				return err
 			}
-			return &Refused{Code: "prune-most",
-				Msg: fmt.Sprintf("%s: refusing to prune %d of %s: %s", p.Ref, len(gone), count(owned, "object"), why),
-				Fix: fmt.Sprintf("if that is meant: --allow-prune %d", total)}
 		}
 	}
 	return nil
+}
+
+// most refuses where p, or a Kustomization that goes with it, would lose all of
+// what it owns or most of it. Each is judged by its own inventory: that of its
+// parent must not hide what goes.
+func (p *Planned) most(total int) error {
+	for _, r := range p.Removed {
+		if err := r.most(total); err != nil {
+			return err
+		}
+	}
+	gone := 0
+	for _, c := range p.Prunes {
+		if c.Action == plan.Delete && c.Live != nil {
+			gone++
+		}
+	}
+	owned := len(p.record.Inventory)
+	why := fmt.Sprintf("%s rendered %s", p.Path(), count(len(p.Changes), "object"))
+	empty := len(p.Changes) == 0 && gone > 0
+	if p.rendered == nil { // removed
+		why, empty = "it is no longer declared", false
+	}
+	if !empty && (gone*2 <= owned || gone <= 10) {
+		return nil
+	}
+	return &Refused{Code: "prune-most",
+		Msg: fmt.Sprintf("%s: refusing to prune %d of %s: %s", p.Ref, gone, count(owned, "object"), why),
+		Fix: fmt.Sprintf("if that is meant: --allow-prune %d", total)}
 }
 
 // deletions are all objects that p's prune deletes, with those of the
@@ -205,7 +224,7 @@ func (e *Engine) Guard(r *Run) error {
 func (p *Planned) deletions() []plan.Change {
 	var out []plan.Change
 	for _, c := range p.Prunes {
-		if c.Action == plan.Delete {
+		if c.Action == plan.Delete && c.Live != nil {
 			out = append(out, c)
 		}
 	}
@@ -213,18 +232,6 @@ func (p *Planned) deletions() []plan.Change {
 		out = append(out, r.deletions()...)
 	}
 	return out
-}
-
-// owned is how many objects p and what it removes own now.
-func (p *Planned) owned() int {
-	n := 0
-	if p.record != nil {
-		n = len(p.record.Inventory)
-	}
-	for _, r := range p.Removed {
-		n += r.owned()
-	}
-	return n
 }
 
 func (e *Engine) protected(gone []plan.Change) []string {

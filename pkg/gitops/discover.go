@@ -304,24 +304,28 @@ func (e *Engine) keys(ctx context.Context, r *Run, p *Planned) *secret.Keyring {
 
 func sealedProblems(p *Planned) []Problem {
 	var out []Problem
-	var places []string
+	told := false
 	for _, s := range p.files.Problems() {
+		q := Problem{Code: "sealed-" + strings.ReplaceAll(string(s.Kind), " ", "-"), File: s.Path, Message: s.Err.Error(), Hint: s.Hint}
 		var key *secret.KeyError
-		if errors.As(s.Err, &key) && places == nil {
-			for _, place := range key.Places {
-				places = append(places, place.String())
+		if errors.As(s.Err, &key) {
+			if s.Kind == secret.NoKey {
+				q.Hint = "export SOPS_AGE_KEY_FILE=FILE, or --age-key-file FILE"
+				if d := p.Spec.Decryption; d != nil && d.SecretRef != nil {
+					q.Hint += fmt.Sprintf("; for a key in the cluster: kubectl -n %s create secret generic %s --from-file=age.agekey=FILE", p.Namespace, d.SecretRef.Name)
+				}
+			}
+			if !told {
+				// Where keys were looked for is the same for all files: said once.
+				told = true
+				var places []string
+				for _, place := range key.Places {
+					places = append(places, place.String())
+				}
+				q.Message += "; keys were looked for in: " + strings.Join(places, "; ")
 			}
 		}
-		if key != nil && s.Kind == secret.NoKey {
-			s.Hint = "export SOPS_AGE_KEY_FILE=FILE, or --age-key-file FILE"
-			if d := p.Spec.Decryption; d != nil && d.SecretRef != nil {
-				s.Hint += fmt.Sprintf("; for a key in the cluster: kubectl -n %s create secret generic %s --from-file=age.agekey=FILE", p.Namespace, d.SecretRef.Name)
-			}
-		}
-		out = append(out, Problem{Code: "sealed-" + strings.ReplaceAll(string(s.Kind), " ", "-"), File: s.Path, Message: s.Err.Error(), Hint: s.Hint})
-	}
-	if places != nil {
-		out = append(out, Problem{Code: "key-places", Message: "keys were looked for in: " + strings.Join(places, "; ")})
+		out = append(out, q)
 	}
 	return out
 }

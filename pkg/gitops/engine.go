@@ -92,13 +92,12 @@ type Run struct {
 	Kustomizations []*Planned
 	Warnings       []Warning
 
-	started  time.Time
-	crds     map[schema.GroupKind]*definition // kinds that the run itself defines
-	spaces   map[string]*Planned              // namespaces that the run itself makes
-	hasFlux  bool                             // the cluster has the Kustomization kind already
-	before   map[*Planned][]*Planned          // what must have ended before: named, or found out
-	fetched  map[flux.Ref]fetched             // sources beside the one at hand
-	requests cluster.Counts
+	started time.Time
+	crds    map[schema.GroupKind]*definition // kinds that the run itself defines
+	spaces  map[string]*Planned              // namespaces that the run itself makes
+	hasFlux bool                             // the cluster has the Kustomization kind already
+	before  map[*Planned][]*Planned          // what must have ended before: named, or found out
+	fetched map[flux.Ref]fetched             // sources beside the one at hand
 }
 
 // Planned is what is to be done for one Kustomization.

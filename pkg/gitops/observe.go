@@ -59,7 +59,7 @@ func (e *Engine) observe(ctx context.Context, r *Run) error {
 	}
 	known := map[*Planned][]Problem{}
 	for _, p := range r.Kustomizations {
-		e.leaveOut(r, p, running)
+		e.leaveOut(r, p, running != cluster.Dead)
 		known[p] = slices.Clone(p.Problems)
 	}
 	r.index()
@@ -516,8 +516,7 @@ func (e *Engine) planPrune(ctx context.Context, r *Run, p *Planned, desired map[
 				p.Removed = append(p.Removed, removed)
 			}
 			if u == nil && c.Action == plan.Delete {
-				// No such kind in the cluster: only its record is to go.
-				continue
+				c.Reason = "no longer declared; only its record is to go"
 			}
 		}
 		p.Prunes = append(p.Prunes, c)

@@ -48,7 +48,11 @@ func (t *task) deleteOne(ctx context.Context, owner *Planned, c *plan.Change) er
 	// have taken the object over since.
 	live, err := t.e.Cluster.Get(ctx, c.ID, c.Version)
 	if err == nil && live == nil {
-		t.did(c, plan.Delete.Done(), "gone already")
+		why := "gone already"
+		if c.Live == nil {
+			why = "its record" // of a Kustomization, where the cluster does not have the kind
+		}
+		t.did(c, plan.Delete.Done(), why)
 		return nil
 	}
 	if err == nil {

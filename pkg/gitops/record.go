@@ -181,9 +181,7 @@ func (t *task) fail(ctx context.Context, reason string, err error) {
 			message = fmt.Sprintf("%s after %s; the next run goes on from here", why, count(len(t.report.Changes), "object"))
 		}
 	}
-	for _, p := range t.Problems {
-		t.report.Problems = append(t.report.Problems, p)
-	}
+	t.report.Problems = append(t.report.Problems, t.Problems...)
 	if len(t.Problems) == 0 && ctx.Err() == nil {
 		t.report.Problems = errorProblems(err)
 	}

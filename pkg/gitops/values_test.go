@@ -5,10 +5,13 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/render"
 )
 
 func TestRevisionsAreCutForPeople(t *testing.T) {
@@ -26,7 +29,7 @@ func TestRevisionsAreCutForPeople(t *testing.T) {
 
 // planned is a Kustomization that owns n objects and would delete those of kinds.
 func planned(name string, declared, kept int, deleted ...string) *Planned {
-	p := &Planned{Kustomization: flux.Kustomization{Ref: flux.Ref{Namespace: "n", Name: name}}, record: &cluster.Record{}}
+	p := &Planned{Kustomization: flux.Kustomization{Ref: flux.Ref{Namespace: "n", Name: name}}, record: &cluster.Record{}, rendered: &render.Result{}}
 	for range declared {
 		p.Changes = append(p.Changes, plan.Change{Action: plan.Unchanged})
 	}
@@ -35,7 +38,7 @@ func planned(name string, declared, kept int, deleted ...string) *Planned {
 	}
 	for _, kind := range deleted {
 		p.record.Inventory = append(p.record.Inventory, plan.Entry{})
-		p.Prunes = append(p.Prunes, plan.Change{ID: object.ID{Kind: kind, Name: "x", Namespace: "n"}, Action: plan.Delete})
+		p.Prunes = append(p.Prunes, plan.Change{ID: object.ID{Kind: kind, Name: "x", Namespace: "n"}, Action: plan.Delete, Live: &unstructured.Unstructured{}})
 	}
 	return p
 }
@@ -50,7 +53,8 @@ func many(n int, kind string) []string {
 
 func TestGuardsOnDeletes(t *testing.T) {
 	gone := planned("gone", 0, 0, many(12, "ConfigMap")...)
-	withRemoved := planned("root", 1, 1, "Kustomization")
+	gone.rendered = nil // removed: nothing of it was rendered
+	withRemoved := planned("root", 90, 90, "Kustomization")
 	withRemoved.Removed = []*Planned{gone}
 	refusedAlready := planned("broken", 0, 0, many(12, "ConfigMap")...)
 	refusedAlready.Problems = []Problem{{}}
@@ -66,7 +70,7 @@ func TestGuardsOnDeletes(t *testing.T) {
 		"eleven, allowed":             {planned("a", 1, 1, many(11, "ConfigMap")...), Options{AllowPrune: 11}, ""},
 		"eleven, ten allowed":         {planned("a", 1, 1, many(11, "ConfigMap")...), Options{AllowPrune: 10}, "--allow-prune 11"},
 		"an empty render":             {planned("a", 0, 0, "ConfigMap"), Options{AllowPrune: -1}, "refusing to prune 1 of 1 object"},
-		"a Kustomization with all":    {withRemoved, Options{AllowPrune: -1}, "refusing to prune 13 of 14 objects: . rendered 1 object and no longer declares gone"},
+		"a Kustomization with all":    {withRemoved, Options{AllowPrune: -1}, "kustomization/gone in n: refusing to prune 12 of 12 objects: it is no longer declared"},
 		"a namespace":                 {planned("a", 3, 3, "Namespace"), Options{AllowPrune: 99}, "--allow-delete Namespace"},
 		"a namespace, allowed":        {planned("a", 3, 3, "Namespace"), Options{AllowPrune: -1, AllowDelete: []string{"namespace"}}, ""},
 		"what failed deletes nothing": {refusedAlready, Options{AllowPrune: -1}, ""},

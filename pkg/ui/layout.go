@@ -226,8 +226,10 @@ func (l layout) actionColor(action string) func(string) string {
 		return l.paint.green
 	case "configured":
 		return l.paint.cyan
-	case "recreated", "skipped":
+	case "recreated":
 		return l.paint.magenta
+	case "skipped":
+		return func(s string) string { return s }
 	}
 	return l.paint.red
 }

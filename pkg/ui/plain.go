@@ -3,6 +3,8 @@ package ui
 import "time"
 
 const (
+	// What is over sooner is told by its line at the end alone.
+	plainFirst = 2 * time.Second
 	// A Kustomization speaks up again when what it does has changed, and it has
 	// been silent for that long.
 	plainEvery = 5 * time.Second
@@ -20,6 +22,8 @@ func (u *UI) speak(t *task) {
 	silent := now.Sub(t.saidAt)
 	text := t.message
 	switch {
+	case t.said == "" && now.Sub(t.since) < u.o.first:
+		return
 	case t.said == "":
 	case t.said != t.message && silent >= plainEvery:
 	case silent >= plainStill && (t != &u.run.whole || !u.anyRunning()):

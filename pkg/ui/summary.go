@@ -34,7 +34,7 @@ func (l layout) summary(r gitops.SyncReport) string {
 	if l.dryRun {
 		if counts := l.counts(written, ", "); counts != "" {
 			text += ", " + counts
-		} else {
+		} else if r.Result == gitops.Succeeded {
 			text += ", nothing to change"
 		}
 	}

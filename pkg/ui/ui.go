@@ -36,6 +36,7 @@ type Options struct {
 
 	height func() int       // rows of the terminal
 	now    func() time.Time // the clock of what is still running
+	first  time.Duration    // plainFirst; other in tests
 }
 
 // UI writes to two streams. All methods may be called from any goroutine.
@@ -69,6 +70,9 @@ func New(o Options) *UI {
 	}
 	if o.now == nil {
 		o.now = time.Now
+	}
+	if o.first == 0 {
+		o.first = plainFirst
 	}
 	u := &UI{
 		o:       o,

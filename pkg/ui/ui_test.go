@@ -38,7 +38,7 @@ func (s *stuck) Write(b []byte) (int, error) {
 
 func TestStuckWriterBlocksNoEmitterAndLosesNothing(t *testing.T) {
 	w := newStuck()
-	u := New(Options{Out: w, Err: w, Getenv: env(), Progress: "plain"})
+	u := New(Options{Out: w, Err: w, Getenv: env(), Progress: "plain", first: 1})
 	sink := u.Sink()
 	sink(gitops.Event{Type: gitops.RunStarted, Message: firstLine})
 	<-w.entered

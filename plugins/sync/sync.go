@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
 )
@@ -215,7 +216,12 @@ func (o *Options) engineFor(ctx context.Context, env *cli.Env) (*gitops.Engine, 
 	if err != nil {
 		return nil, err
 	}
-	if running {
+	switch running {
+	case cluster.Unknown:
+		return nil, &gitops.Refused{Code: "flux-unknown",
+			Msg: fmt.Sprintf("cannot tell whether a Flux controller reconciles cluster %s: this user may not get lease/kustomize-controller-leader-election in flux-system", e.Cluster.Context),
+			Fix: "if none does: --engine local"}
+	case cluster.Alive:
 		return nil, &gitops.Refused{Code: "flux-running",
 			Msg: fmt.Sprintf("a Flux kustomize-controller reconciles cluster %s already, and would undo or repeat this run", e.Cluster.Context),
 			Fix: "flux reconcile kustomization NAME --with-source; or suspend its Kustomizations and use --engine local"}
