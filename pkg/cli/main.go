@@ -141,6 +141,7 @@ func Run(ctx context.Context, command func(*Env) *cobra.Command, env *Env, args 
 	if cmd.Version == "" {
 		cmd.Version = Version
 	}
+	cmd.SetVersionTemplate("{{.CommandPath}} {{.Version}}\n")
 	cmd.SetArgs(args)
 	cmd.SetIn(env.In)
 	cmd.SetOut(env.Out)
