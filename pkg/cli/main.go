@@ -57,6 +57,15 @@ func (e *Env) Getenv(key string) string {
 	return ""
 }
 
+// Command is a plugin's command as the user types it: the umbrella's name has
+// still to get the verb.
+func (e *Env) Command(verb string) string {
+	if strings.HasSuffix(e.Name, verb) {
+		return e.Name
+	}
+	return e.Name + " " + verb
+}
+
 // Version is set by the release build (-ldflags -X); Commit comes from the
 // build information of Go where the build has it.
 var Version = "v0.0.0-dev"

@@ -8,22 +8,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
-	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
-	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
 )
 
 // Options are the flags of diff.
 type Options struct {
-	cli.Source
-	cli.Output
-	gitops.Options
+	cli.Plan
 
-	names        []string
-	components   string
-	fieldManager string
-	showSecrets  bool
-	exitCode     bool
-	looseVars    bool
+	showSecrets bool
+	exitCode    bool
 }
 
 // New is the command.
@@ -46,57 +38,19 @@ Exit codes: 0 no difference · 1 differences · 2 an error.`,
   # for a pull request
   %[1]s --path clusters/vps -o markdown`,
 		RunE: func(c *cobra.Command, args []string) error {
-			o.names = args
-			if err := o.complete(c, env); err != nil {
+			if err := o.Complete(c, env, args); err != nil {
 				return err
 			}
+			o.AllowDirty = true // what is not committed is what one wants to see
 			return run(c.Context(), c, env, o)
 		},
 	}
 	f := c.Flags()
-	o.Source.AddFlags(f)
-	o.Output.AddFlags(f, "name", "markdown")
-	f.BoolVar(&o.NoDeps, "no-deps", false, "With names: leave out what they depend on.")
-	f.BoolVar(&o.Prune, "prune", true, "Show what would be deleted as such, where spec.prune allows it.")
-	f.StringSliceVar(&o.Allow, "allow", nil, "Codes of checks to override, as errors name them.")
-	f.BoolVar(&o.IncludeSuspended, "include-suspended", false, "Show suspended Kustomizations too.")
-	f.BoolVar(&o.Force, "force", false, "Show what cannot be changed in place as recreated.")
-	f.StringVar(&o.components, "flux-components", "auto", "The Flux controllers in a bootstrap repository: auto (only where one runs already), apply, skip.")
-	f.StringVar(&o.fieldManager, "field-manager", flux.FieldManager, "Field manager of server-side apply; the default is Flux's.")
-	f.BoolVar(&o.IgnoreMAC, "ignore-mac", false, "Decrypt sealed files whose MAC does not match.")
-	f.BoolVar(&o.looseVars, "no-strict-substitute", false, "Let undefined variables of postBuild be empty, as Flux did before 2.9.")
-	f.BoolVar(&o.RemoteBases, "remote-bases", true, "Let a kustomization name bases by URL.")
-	f.IntVar(&o.Concurrency, "concurrency", 16, "Requests to the API server under way at once.")
+	o.Plan.AddFlags(f, env, "name", "markdown")
 	f.BoolVar(&o.showSecrets, "show-secrets", false, "Show the values of Secrets.")
 	f.BoolVar(&o.exitCode, "exit-code", true, "Exit with 1 where there are differences.")
-	env.Kube.AddFlags(f)
-	name := env.Name
-	if !strings.HasSuffix(name, "diff") {
-		name += " diff"
-	}
-	c.Example = strings.ReplaceAll(c.Example, "%[1]s", name)
+	c.Example = strings.ReplaceAll(c.Example, "%[1]s", env.Command("diff"))
 	return c
-}
-
-func (o *Options) complete(c *cobra.Command, env *cli.Env) error {
-	if err := cli.OneOf(c, "flux-components", o.components, "auto", "apply", "skip"); err != nil {
-		return err
-	}
-	if o.Concurrency < 1 {
-		return cli.Usage(c, "--concurrency %d: want at least 1", o.Concurrency)
-	}
-	o.FluxComponents, o.StrictVars = gitops.ComponentsMode(o.components), !o.looseVars
-	o.AllowDirty = true // what is not committed is what one wants to see
-	for _, arg := range o.names {
-		ref, err := cli.Ref(c, env, arg)
-		if err != nil {
-			return err
-		}
-		o.Names = append(o.Names, ref)
-	}
-	var err error
-	o.Root, err = cli.Ref(c, env, o.Source.Name)
-	return err
 }
 
 func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error {
@@ -105,7 +59,7 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 		return err
 	}
 	defer u.Close()
-	e, err := o.Source.Engine(ctx, env, o.Options, o.fieldManager, true)
+	e, err := o.Engine(ctx, env, true)
 	if err != nil {
 		return err
 	}

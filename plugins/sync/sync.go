@@ -11,25 +11,18 @@ import (
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
-	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
 )
 
 // Options are the flags of sync.
 type Options struct {
-	cli.Source
-	cli.Output
-	gitops.Options
+	cli.Plan
 
-	names        []string
-	wait         string
-	components   string
-	engine       string
-	dryRun       string
-	fieldManager string
-	runTimeout   time.Duration
-	interactive  bool
-	looseVars    bool
+	wait        string
+	engine      string
+	dryRun      string
+	runTimeout  time.Duration
+	interactive bool
 }
 
 // New is the command.
@@ -59,60 +52,36 @@ not start · 130 interrupted.`,
   %[1]s --path clusters/vps --dry-run`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
-			o.names = args
-			if err := o.complete(c, env); err != nil {
+			if err := o.complete(c, env, args); err != nil {
 				return err
 			}
 			return runF(c.Context(), c, env, o)
 		},
 	}
 	f := c.Flags()
-	o.Source.AddFlags(f)
-	o.Output.AddFlags(f)
+	o.Plan.AddFlags(f, env)
 	f.StringVar(&o.wait, "wait", "true", "What to wait for: true (all that is declared), spec (what spec.wait and spec.healthChecks name), false.")
 	f.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "How long each Kustomization may take to become healthy where spec.timeout is absent.")
 	f.DurationVar(&o.runTimeout, "run-timeout", 0, "How long the whole run may take; 0 is for ever.")
-	f.BoolVar(&o.NoDeps, "no-deps", false, "With names: leave out what they depend on.")
-	f.BoolVar(&o.Prune, "prune", true, "Delete what is owned and no longer declared, where spec.prune allows it; false keeps and reports it.")
 	f.IntVar(&o.AllowPrune, "allow-prune", -1, "Let this many deletions of the whole run pass, where they are most of what is owned.")
 	f.StringSliceVar(&o.AllowDelete, "allow-delete", nil, "Kinds that may be deleted although they take data along: Namespace, CustomResourceDefinition, PersistentVolume, PersistentVolumeClaim.")
-	f.StringSliceVar(&o.Allow, "allow", nil, "Codes of checks to override, as errors name them.")
 	f.BoolVar(&o.AllowDirty, "allow-dirty", false, "Apply the work tree although it differs from its commit; never recorded as applied.")
-	f.BoolVar(&o.IncludeSuspended, "include-suspended", false, "Reconcile suspended Kustomizations too.")
-	f.BoolVar(&o.Force, "force", false, "Delete and create anew where a field that differs cannot be changed.")
 	f.BoolVar(&o.KeepGoing, "keep-going", false, "Where the server refuses some objects, write the others all the same; nothing is pruned then.")
-	f.IntVar(&o.Concurrency, "concurrency", 16, "Requests to the API server under way at once.")
-	f.StringVar(&o.components, "flux-components", "auto", "The Flux controllers in a bootstrap repository: auto (only where one runs already), apply, skip.")
 	f.StringVar(&o.engine, "engine", "auto", "Who reconciles: auto (here, and never beside a live Flux controller), local (here).")
-	f.StringVar(&o.fieldManager, "field-manager", flux.FieldManager, "Field manager of server-side apply; the default is Flux's.")
-	f.BoolVar(&o.IgnoreMAC, "ignore-mac", false, "Decrypt sealed files whose MAC does not match.")
-	f.BoolVar(&o.looseVars, "no-strict-substitute", false, "Let undefined variables of postBuild be empty, as Flux did before 2.9.")
-	f.BoolVar(&o.RemoteBases, "remote-bases", true, "Let a kustomization name bases by URL.")
 	f.StringVar(&o.dryRun, "dry-run", "none", "server: ask the server what would change and write nothing; none.")
 	f.Lookup("dry-run").NoOptDefVal = "server"
 	f.BoolVar(&o.interactive, "interactive", false, "Show the plan and ask, on a terminal.")
-	env.Kube.AddFlags(f)
-	c.Example = strings.ReplaceAll(c.Example, "%[1]s", exampleName(env.Name))
+	c.Example = strings.ReplaceAll(c.Example, "%[1]s", env.Command("sync"))
 	return c
 }
 
-// exampleName is the command as the user types it: the umbrella's name has
-// still to get the verb.
-func exampleName(name string) string {
-	if strings.HasSuffix(name, "sync") {
-		return name
-	}
-	return name + " sync"
-}
-
 // complete checks the flags against each other.
-func (o *Options) complete(c *cobra.Command, env *cli.Env) error {
+func (o *Options) complete(c *cobra.Command, env *cli.Env, args []string) error {
 	for _, check := range []struct {
 		flag, value string
 		allowed     []string
 	}{
 		{"wait", o.wait, []string{"true", "spec", "false"}},
-		{"flux-components", o.components, []string{"auto", "apply", "skip"}},
 		{"engine", o.engine, []string{"auto", "local"}},
 		{"dry-run", o.dryRun, []string{"server", "none"}},
 	} {
@@ -120,28 +89,14 @@ func (o *Options) complete(c *cobra.Command, env *cli.Env) error {
 			return err
 		}
 	}
-	o.Wait, o.FluxComponents, o.StrictVars = gitops.WaitMode(o.wait), gitops.ComponentsMode(o.components), !o.looseVars
-	for _, arg := range o.names {
-		ref, err := cli.Ref(c, env, arg)
-		if err != nil {
-			return err
-		}
-		o.Names = append(o.Names, ref)
-	}
-	var err error
-	if o.Root, err = cli.Ref(c, env, o.Source.Name); err != nil {
-		return err
-	}
+	o.Wait = gitops.WaitMode(o.wait)
 	if o.AllowPrune < -1 {
 		return cli.Usage(c, "--allow-prune %d: want the number of deletions to allow", o.AllowPrune)
-	}
-	if o.Concurrency < 1 {
-		return cli.Usage(c, "--concurrency %d: want at least 1", o.Concurrency)
 	}
 	if o.Timeout <= 0 || o.runTimeout < 0 {
 		return cli.Usage(c, "a timeout cannot be negative or zero")
 	}
-	return nil
+	return o.Complete(c, env, args)
 }
 
 func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error {
@@ -208,7 +163,7 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 
 // engineFor opens source and cluster, and stays away from a live Flux.
 func (o *Options) engineFor(ctx context.Context, env *cli.Env) (*gitops.Engine, error) {
-	e, err := o.Source.Engine(ctx, env, o.Options, o.fieldManager, o.AllowDirty)
+	e, err := o.Engine(ctx, env, o.AllowDirty)
 	if err != nil || o.engine == "local" {
 		return e, err
 	}
