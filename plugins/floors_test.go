@@ -21,24 +21,27 @@ var floors = map[string]struct {
 }{
 	"pkg/object":           {nil, "values: what is true of an object by itself"},
 	"pkg/flux":             {[]string{"pkg/object"}, "values: Flux's objects"},
-	"pkg/image":            {[]string{"pkg/object"}, "values: image markers"},
+	"pkg/image":            {[]string{"pkg/object"}, "values: image policies and markers"},
 	"pkg/plan":             {[]string{"pkg/object", "pkg/flux"}, "values: what to do and why"},
 	"pkg/source":           {values, "edge: Git and the disk"},
 	"pkg/source/gitserver": {nil, "tests: real Git servers"},
 	"pkg/secret":           {values, "edge: keys"},
 	"pkg/render":           {values, "edge: kustomize, in memory"},
+	"pkg/registry":         {values, "edge: OCI registries"},
 	"pkg/cluster":          {values, "edge: the API server"},
 	"pkg/gitops":           {slices.Concat(values, edge), "engine: the one that sees all of the edge"},
 	"pkg/ui":               {append(values, "pkg/gitops"), "presentation: events and reports, nothing of the edge"},
 	"pkg/cli":              {slices.Concat(values, edge, []string{"pkg/gitops", "pkg/ui"}), "wiring: streams, flags, clients, exit codes"},
 	"plugins/sync":         {anything, "a plugin may use all below it, and no other plugin"},
 	"plugins/diff":         {anything, "as above"},
-	"plugins":              {append(anything, "plugins/sync", "plugins/diff"), "the one list of plugins"},
+	"plugins/secret":       {anything, "as above"},
+	"plugins/image":        {anything, "as above"},
+	"plugins":              {append(anything, "plugins/sync", "plugins/diff", "plugins/secret", "plugins/image"), "the one list of plugins"},
 }
 
 var values = []string{"pkg/object", "pkg/flux", "pkg/image", "pkg/plan"}
 
-var edge = []string{"pkg/source", "pkg/secret", "pkg/render", "pkg/cluster"}
+var edge = []string{"pkg/source", "pkg/secret", "pkg/registry", "pkg/render", "pkg/cluster"}
 
 var anything = slices.Concat(values, edge, []string{"pkg/gitops", "pkg/ui", "pkg/cli"})
 

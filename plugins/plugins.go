@@ -7,6 +7,8 @@ import (
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
 	"github.com/kubectl-gitops/kubectl-gitops/plugins/diff"
+	"github.com/kubectl-gitops/kubectl-gitops/plugins/image"
+	"github.com/kubectl-gitops/kubectl-gitops/plugins/secret"
 	"github.com/kubectl-gitops/kubectl-gitops/plugins/sync"
 )
 
@@ -21,6 +23,8 @@ type Plugin struct {
 var All = []Plugin{
 	{"sync", sync.New},
 	{"diff", diff.New},
+	{"secret", secret.New},
+	{"image", image.New},
 }
 
 // Umbrella is kubectl-gitops: every plugin as a subcommand.

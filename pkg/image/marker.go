@@ -1,4 +1,5 @@
-// Package image knows image policy markers and what they mark. Values only.
+// Package image knows Flux's image policies, which tag each chooses and why, and
+// the markers at which the choice is written. Values only.
 package image
 
 import (
@@ -33,12 +34,21 @@ func Markers(file string, data []byte) []Marker {
 	}
 	var out []Marker
 	for _, d := range docs {
-		out = walk(d.Node, "", "", out)
+		for _, m := range walk(d.Node, "", "", nil) {
+			out = append(out, m.Marker)
+		}
 	}
 	return out
 }
 
-func walk(n *yaml.Node, key, above string, out []Marker) []Marker {
+// marked is a marker and the scalar that it stands on.
+type marked struct {
+	Marker
+	node  *yaml.Node
+	above bool // the comment stands above the scalar, not behind it
+}
+
+func walk(n *yaml.Node, key, above string, out []marked) []marked {
 	switch n.Kind {
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
@@ -53,7 +63,7 @@ func walk(n *yaml.Node, key, above string, out []Marker) []Marker {
 		for _, comment := range []string{n.LineComment, n.HeadComment, above} {
 			if m, ok := parse(comment); ok {
 				m.Line, m.Key, m.Value = n.Line, key, n.Value
-				return append(out, m)
+				return append(out, marked{m, n, comment != n.LineComment})
 			}
 		}
 	}

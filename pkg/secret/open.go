@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,6 +21,9 @@ type DecryptOptions struct {
 	// --ignore-mac. Sealed values are still authenticated one by one; what is
 	// in clear, and that nothing was left out, is then nobody's word.
 	IgnoreMAC bool
+	// KeepLayout keeps what stands around the sealed values of a YAML file byte
+	// by byte, where that can be done, rather than to write it as sops does.
+	KeepLayout bool
 }
 
 // Decrypt opens one file: data is what was committed under path, whose
@@ -57,10 +61,10 @@ func (k *Keyring) openAll(f *Sealed, segs []segment, o DecryptOptions) ([]byte, 
 	for i, seg := range segs {
 		text := seg.raw
 		if seg.sealed {
-			if text, err = k.open(f, seg.store, &trees[i], o); err != nil {
+			if text, err = k.open(f, seg.store, &trees[i], seg.raw, o); err != nil {
 				return nil, err
 			}
-			if len(out) > 0 {
+			if len(out) > 0 && !bytes.HasPrefix(text, []byte("---")) {
 				text = slices.Concat([]byte("---\n"), text)
 			}
 		}
@@ -101,7 +105,7 @@ func load(f *Sealed, segs []segment) (trees []sops.Tree, err error) {
 
 // open decrypts one tree and emits it. Which values are sealed, and what the MAC
 // covers, is for sops to say.
-func (k *Keyring) open(f *Sealed, store sops.Store, tree *sops.Tree, o DecryptOptions) (plain []byte, err error) {
+func (k *Keyring) open(f *Sealed, store sops.Store, tree *sops.Tree, raw []byte, o DecryptOptions) (plain []byte, err error) {
 	defer recovered(&err)
 	key, err := k.dataKey(tree)
 	if err != nil {
@@ -117,6 +121,11 @@ func (k *Keyring) open(f *Sealed, store sops.Store, tree *sops.Tree, o DecryptOp
 			return nil, err
 		}
 		f.MACIgnored = true
+	}
+	if o.KeepLayout && store.Name() == "yaml" {
+		if plain = openInPlace(store, raw, key, tree.Branches); plain != nil {
+			return plain, nil
+		}
 	}
 	plain, err = store.EmitPlainFile(tree.Branches)
 	if err != nil {

@@ -1,0 +1,18 @@
+package secret
+
+import (
+	"errors"
+	"os"
+	"testing"
+)
+
+// FailRenameTo makes putting a file in its place fail, until the test ends.
+func FailRenameTo(t *testing.T, path string) {
+	rename = func(from, to string) error {
+		if to == path {
+			return errors.New("no space left")
+		}
+		return os.Rename(from, to)
+	}
+	t.Cleanup(func() { rename = os.Rename })
+}

@@ -1,0 +1,162 @@
+package secret
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/getsops/sops/v3"
+	"github.com/getsops/sops/v3/age"
+	"github.com/getsops/sops/v3/config"
+)
+
+// KubernetesRegex is what is sealed of a Kubernetes manifest where no rule says
+// more: what Flux needs to see stays in clear.
+const KubernetesRegex = "^(data|stringData)$"
+
+// Rules finds the creation rule for a file, as sops does.
+type Rules struct {
+	// Dir is where the search for .sops.yaml begins: the current directory, as
+	// for sops, then the directory of the file.
+	Dir string
+	// Config is the file to use instead, SOPS_CONFIG; "" searches.
+	Config string
+	// Age are recipients that stand in the place of those of the rule, as
+	// sops's --age and SOPS_AGE_RECIPIENTS do.
+	Age []string
+}
+
+// Rule is how a file is to be sealed.
+type Rule struct {
+	// Config is the .sops.yaml that it comes from, "" if there is none.
+	Config string
+	// Recipients are those of all key groups, as in Sealed.
+	Recipients []string
+
+	groups    []sops.KeyGroup
+	threshold int
+	meta      sops.Metadata // what to seal of a file, and nothing else
+	indent    int           // of YAML, 0 for sops's own
+}
+
+// says tells whether the rule says what of a file is to be sealed.
+func (r Rule) says() bool {
+	m := r.meta
+	return m.UnencryptedSuffix != "" || m.EncryptedSuffix != "" || m.UnencryptedRegex != "" || m.EncryptedRegex != "" ||
+		m.UnencryptedCommentRegex != "" || m.EncryptedCommentRegex != ""
+}
+
+// ErrNoRule is what For returns where neither a rule nor Age names a recipient.
+var ErrNoRule = errors.New("no rule says to whom it is to be sealed")
+
+// For is the rule for a file.
+func (r Rules) For(path string) (Rule, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return Rule{}, err
+	}
+	var out Rule
+	conf := r.Config
+	for _, start := range []string{filepath.Join(r.Dir, "x"), abs} {
+		if conf == "" {
+			conf, _ = config.FindConfigFile(start)
+		}
+	}
+	if conf != "" {
+		if conf, err = filepath.Abs(conf); err != nil {
+			return Rule{}, err
+		}
+		out.Config = conf
+		rule, err := loadRule(conf, abs)
+		if err != nil && !(errors.Is(err, ErrNoRule) && len(r.Age) > 0) {
+			return Rule{}, err
+		}
+		if stores, err := config.LoadStoresConfig(conf); err == nil {
+			out.indent = stores.YAML.Indent
+		}
+		if rule != nil {
+			out.groups, out.threshold = rule.KeyGroups, rule.ShamirThreshold
+			out.meta = sops.Metadata{
+				UnencryptedSuffix: rule.UnencryptedSuffix, EncryptedSuffix: rule.EncryptedSuffix,
+				UnencryptedRegex: rule.UnencryptedRegex, EncryptedRegex: rule.EncryptedRegex,
+				UnencryptedCommentRegex: rule.UnencryptedCommentRegex, EncryptedCommentRegex: rule.EncryptedCommentRegex,
+				MACOnlyEncrypted: rule.MACOnlyEncrypted,
+			}
+		}
+	}
+	if len(r.Age) > 0 {
+		var group sops.KeyGroup
+		for _, recipient := range r.Age {
+			key, err := age.MasterKeyFromRecipient(strings.TrimSpace(recipient))
+			if err != nil {
+				return Rule{}, fmt.Errorf("%s is not an age recipient (age1… or an SSH public key)", list([]string{recipient}))
+			}
+			group = append(group, key)
+		}
+		out.groups, out.threshold = []sops.KeyGroup{group}, 0
+	}
+	out.Recipients = recipients(out.groups)
+	if len(out.Recipients) == 0 {
+		return Rule{}, ErrNoRule
+	}
+	for _, expr := range []string{out.meta.EncryptedRegex, out.meta.UnencryptedRegex, out.meta.EncryptedCommentRegex, out.meta.UnencryptedCommentRegex} {
+		// sops takes an expression that does not compile for one that matches nothing.
+		if _, err := regexp.Compile(expr); err != nil {
+			return Rule{}, fmt.Errorf("%s: the rule for %s has an expression that does not compile: %s", out.Config, path, err)
+		}
+	}
+	return out, nil
+}
+
+// loadRule reads one rule. sops panics on some of what people write there.
+func loadRule(conf, path string) (rule *config.Config, err error) {
+	defer func() {
+		if recover() != nil {
+			rule, err = nil, fmt.Errorf("%s: is malformed in a way that SOPS cannot bear", conf)
+		}
+	}()
+	rule, err = config.LoadCreationRuleForFile(conf, path, make(map[string]*string))
+	switch {
+	case err != nil && strings.Contains(err.Error(), "no matching creation rules found"):
+		return nil, fmt.Errorf("%s: %w: no creation rule matches", conf, ErrNoRule)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %s", conf, oneLine(strings.TrimPrefix(err.Error(), "error loading config: ")))
+	case rule == nil:
+		return nil, fmt.Errorf("%s: %w: it has no creation rule", conf, ErrNoRule)
+	}
+	return rule, nil
+}
+
+// Repository is the directory of the Git repository around a directory, "" if
+// there is none.
+func Repository(dir string) string {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return ""
+	}
+	for {
+		if _, err := os.Lstat(filepath.Join(dir, ".git")); err == nil {
+			return dir
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			return ""
+		}
+		dir = up
+	}
+}
+
+// sameReaders tells whether two sets of key groups have the same recipients,
+// group by group.
+func sameReaders(a, b []sops.KeyGroup) bool {
+	return slices.EqualFunc(a, b, func(x, y sops.KeyGroup) bool {
+		rx, ry := recipients([]sops.KeyGroup{x}), recipients([]sops.KeyGroup{y})
+		slices.Sort(rx)
+		slices.Sort(ry)
+		return slices.EqualFunc(rx, ry, sameRecipient)
+	})
+}

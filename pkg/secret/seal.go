@@ -1,0 +1,568 @@
+package secret
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/getsops/sops/v3"
+	"github.com/getsops/sops/v3/aes"
+	"github.com/getsops/sops/v3/cmd/sops/common"
+	"github.com/getsops/sops/v3/cmd/sops/formats"
+	"github.com/getsops/sops/v3/config"
+	"github.com/getsops/sops/v3/keyservice"
+	"github.com/getsops/sops/v3/version"
+	"go.yaml.in/yaml/v3"
+)
+
+// SealOptions is what Encrypt may know besides the rule.
+type SealOptions struct {
+	// Previous is the sealed version that the result is to replace, nil for
+	// none. What did not change keeps its ciphertext, where Keys opens it and
+	// the rule has not changed.
+	Previous []byte
+	Keys     *Keyring
+	// Now is the time to note in the file; time.Now() if zero.
+	Now time.Time
+}
+
+// SealedFile is what Encrypt made.
+type SealedFile struct {
+	Data []byte
+	// Recipients are all whom it is sealed to.
+	Recipients []string
+	// Sealed counts the values that are sealed, comments included; Kept those
+	// of them whose ciphertext is that of the previous version.
+	Sealed, Kept int
+	// Kubernetes means that KubernetesRegex was used since no rule said what
+	// to seal.
+	Kubernetes bool
+	// Anew says why the previous version could not be built upon, "" if it
+	// could, or there was none.
+	Anew string
+}
+
+// ErrSealed is what Encrypt returns of a file that is sealed already.
+var ErrSealed = errors.New("is sealed already")
+
+// Encrypt seals one file: plain is what stands under name, whose extension tells
+// the format. A YAML file keeps its bytes but for the values that are sealed;
+// files of other formats are written by SOPS's own code. The result opens with
+// sops, and to the values, comments and order of plain, or there is an error:
+// it is opened again here before it is returned.
+//
+// Errors are a Problem, or wrap ErrSealed.
+func Encrypt(name string, plain []byte, rule Rule, o SealOptions) (out SealedFile, err error) {
+	segs, err := detect(name, plain)
+	if len(segs) > 0 {
+		return SealedFile{}, fmt.Errorf("%s: %w", name, ErrSealed)
+	}
+	if err == nil {
+		out, err = encrypt(name, plain, rule, o)
+	}
+	if err != nil {
+		p := problem(Sealed{Path: name, Recipients: rule.Recipients}, err)
+		p.Hint = ""
+		return SealedFile{}, p
+	}
+	return out, nil
+}
+
+func encrypt(name string, plain []byte, rule Rule, o SealOptions) (out SealedFile, err error) {
+	defer recovered(&err)
+	format := formats.FormatForPath(path.Base(name))
+	store := storeIndented(format, rule.indent)
+	if format == formats.Yaml {
+		// Looked at first: it bounds what sops, which follows every alias, is given.
+		docs, err := parse(plain)
+		if err != nil {
+			return out, err
+		}
+		for _, doc := range docs {
+			if doc.Content[0].Kind == yaml.SequenceNode {
+				return out, refuse(doc.Content[0].Line, "the document is a list, which SOPS does not seal")
+			}
+		}
+	}
+	branches, err := store.LoadPlainFile(plain)
+	if err != nil {
+		return out, plainFailure(format, err)
+	}
+	if len(branches) == 0 || len(plain) == 0 && format != formats.Binary {
+		return out, &fault{BadMetadata, "is empty: there is nothing to seal"}
+	}
+	if slices.ContainsFunc(branches, store.HasSopsTopLevelKey) {
+		return out, &fault{BadMetadata, "has a top-level entry called sops, which SOPS keeps for itself: rename it"}
+	}
+	meta := rule.meta
+	meta.KeyGroups, meta.ShamirThreshold, meta.Version = fresh(rule.groups), rule.threshold, version.Version
+	switch {
+	case format == formats.Binary:
+		meta.UnencryptedSuffix, meta.EncryptedSuffix, meta.UnencryptedRegex, meta.EncryptedRegex = "", "", "", ""
+		meta.UnencryptedCommentRegex, meta.EncryptedCommentRegex, meta.MACOnlyEncrypted = "", "", false
+	case rule.says():
+	case manifests(branches):
+		meta.EncryptedRegex, out.Kubernetes = KubernetesRegex, true
+	default:
+		meta.UnencryptedSuffix = sops.DefaultUnencryptedSuffix
+	}
+	out.Recipients = recipients(meta.KeyGroups)
+
+	var before previous
+	if o.Previous != nil {
+		before, out.Anew = o.Keys.previous(name, o.Previous, meta)
+	}
+	key := before.key
+	if key != nil {
+		meta.KeyGroups, meta.ShamirThreshold, meta.Version = before.meta.KeyGroups, before.meta.ShamirThreshold, before.meta.Version
+	} else if key, err = newDataKey(&meta); err != nil {
+		return out, err
+	}
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
+	c := &sealer{aes: aes.NewCipher(), kept: before.values}
+	stamp := func(mac string) (err error) {
+		if before.key != nil && before.mac == mac && sameSelection(before.meta, meta) {
+			meta.LastModified, meta.MessageAuthenticationCode = before.meta.LastModified, before.meta.MessageAuthenticationCode
+			return nil
+		}
+		meta.LastModified = o.Now.UTC().Truncate(time.Second)
+		meta.MessageAuthenticationCode, err = c.aes.Encrypt(mac, key, meta.LastModified.Format(time.RFC3339))
+		return err
+	}
+	if format == formats.Yaml {
+		out.Data, err = sealYAML(store, plain, branches, &meta, key, c, stamp)
+	} else {
+		tree := sops.Tree{Branches: branches, Metadata: meta}
+		mac, encErr := tree.Encrypt(key, c)
+		if encErr != nil {
+			return out, walkFailure(encErr)
+		}
+		if err = stamp(mac); err == nil {
+			tree.Metadata = meta
+			out.Data, err = store.EmitEncryptedFile(tree)
+		}
+	}
+	if err != nil {
+		return out, err
+	}
+	out.Sealed, out.Kept = c.sealed, c.reused
+	if out.Sealed == 0 && format != formats.Binary {
+		return out, &fault{BadMetadata, "holds nothing to seal: the rule matches no value in it"}
+	}
+	want, err := store.LoadPlainFile(plain)
+	if err != nil {
+		return out, plainFailure(format, err)
+	}
+	return out, verify(store, out.Data, key, want)
+}
+
+// storeIndented is the store of a format, YAML indented as .sops.yaml says.
+func storeIndented(format formats.Format, indent int) sops.Store {
+	c := config.NewStoresConfig()
+	c.YAML.Indent = max(indent, 0)
+	return common.StoreForFormat(format, c)
+}
+
+// manifests tells whether all documents are Kubernetes objects.
+func manifests(branches sops.TreeBranches) bool {
+	some := false
+	for _, b := range branches {
+		has := map[string]bool{}
+		values := 0
+		for _, item := range b {
+			if key, ok := item.Key.(string); ok {
+				values++
+				if s, ok := item.Value.(string); ok && s != "" {
+					has[key] = true
+				}
+			}
+		}
+		if values == 0 {
+			continue
+		}
+		if !has["apiVersion"] || !has["kind"] {
+			return false
+		}
+		some = true
+	}
+	return some
+}
+
+func newDataKey(meta *sops.Metadata) ([]byte, error) {
+	tree := sops.Tree{Metadata: *meta}
+	key, errs := tree.GenerateDataKeyWithKeyServices([]keyservice.KeyServiceClient{keyservice.NewLocalClient()})
+	if len(errs) > 0 {
+		return nil, &fault{BadMetadata, "cannot be sealed to all of its recipients: " + oneLine(errors.Join(errs...).Error())}
+	}
+	meta.KeyGroups, meta.ShamirThreshold = tree.Metadata.KeyGroups, tree.Metadata.ShamirThreshold
+	return key, nil
+}
+
+// plainFailure says why a file cannot be read; the texts of the parsers may
+// quote values.
+func plainFailure(format formats.Format, err error) error {
+	if f := new(fault); errors.As(err, &f) {
+		return f
+	}
+	switch format {
+	case formats.Yaml:
+		if strings.Contains(err.Error(), "are not supported") {
+			return loadFailure(err)
+		}
+		return &fault{BadMetadata, yamlFailure(err, 1)}
+	case formats.Json:
+		return &fault{BadMetadata, "is not valid JSON"}
+	case formats.Dotenv:
+		return &fault{BadMetadata, "has a line that is not NAME=VALUE"}
+	}
+	return &fault{BadMetadata, "is not a valid file of its kind"}
+}
+
+func walkFailure(err error) error {
+	switch text := err.Error(); {
+	case strings.Contains(text, "matches UnencryptedCommentRegex"):
+		return &fault{BadMetadata, "the rule's unencrypted_comment_regex matches what is sealed: SOPS could not open the file again"}
+	case strings.Contains(text, "non-string key"):
+		return &fault{BadMetadata, "has a key that is not a string, which SOPS does not seal"}
+	}
+	return &fault{BadMetadata, "has a value of a type that SOPS does not seal"}
+}
+
+// sealer is sops's cipher, which takes what did not change from the version
+// before.
+type sealer struct {
+	aes            aes.Cipher
+	kept           map[string][]string
+	sealed, reused int
+}
+
+func (s *sealer) Encrypt(plain any, key []byte, path string) (string, error) {
+	at := valueID(plain, path)
+	if old := s.kept[at]; len(old) > 0 {
+		s.kept[at] = old[1:]
+		s.sealed++
+		s.reused++
+		return old[0], nil
+	}
+	text, err := s.aes.Encrypt(plain, key, path)
+	if text != "" {
+		s.sealed++
+	}
+	return text, err
+}
+
+func (s *sealer) Decrypt(value string, key []byte, path string) (any, error) {
+	return s.aes.Decrypt(value, key, path)
+}
+
+// valueID names a value by its path, type and content.
+func valueID(plain any, path string) string {
+	text, _ := sops.ToBytes(plain)
+	return fmt.Sprintf("%s\x00%T\x00%s", path, plain, text)
+}
+
+// previous is the sealed version that is built upon.
+type previous struct {
+	key    []byte
+	meta   sops.Metadata
+	mac    string
+	values map[string][]string
+}
+
+// previous opens the version before; why says that nothing of it can be kept.
+func (k *Keyring) previous(name string, data []byte, meta sops.Metadata) (p previous, why string) {
+	segs, err := detect(name, data)
+	if err != nil || len(segs) != 1 {
+		return p, "the previous version is not one sealed file"
+	}
+	if k == nil {
+		k = &Keyring{}
+	}
+	var f Sealed
+	trees, err := load(&f, segs)
+	if err != nil {
+		return p, "the previous version cannot be read"
+	}
+	tree := trees[0]
+	if !sameReaders(tree.Metadata.KeyGroups, meta.KeyGroups) || len(meta.KeyGroups) > 1 && meta.ShamirThreshold != 0 && tree.Metadata.ShamirThreshold != meta.ShamirThreshold {
+		return p, "the previous version is sealed to others"
+	}
+	key, err := k.dataKey(&tree)
+	if err != nil {
+		return p, "no key at hand opens the previous version"
+	}
+	c := &recorder{aes: aes.NewCipher(), values: make(map[string][]string)}
+	mac, err := tree.Decrypt(key, c)
+	if err != nil || checkMAC(&tree, key, newCipher(), mac) != nil {
+		return p, "the previous version was edited after it was sealed"
+	}
+	return previous{key: key, meta: tree.Metadata, mac: mac, values: c.values}, ""
+}
+
+// recorder remembers what each value was sealed as.
+type recorder struct {
+	aes    aes.Cipher
+	values map[string][]string
+}
+
+func (r *recorder) Decrypt(value string, key []byte, path string) (any, error) {
+	plain, err := r.aes.Decrypt(value, key, path)
+	if err == nil && value != "" {
+		at := valueID(plain, path)
+		r.values[at] = append(r.values[at], value)
+	}
+	return plain, err
+}
+
+func (r *recorder) Encrypt(any, []byte, string) (string, error) { return "", errors.ErrUnsupported }
+
+func sameSelection(a, b sops.Metadata) bool {
+	return a.UnencryptedSuffix == b.UnencryptedSuffix && a.EncryptedSuffix == b.EncryptedSuffix &&
+		a.UnencryptedRegex == b.UnencryptedRegex && a.EncryptedRegex == b.EncryptedRegex &&
+		a.UnencryptedCommentRegex == b.UnencryptedCommentRegex && a.EncryptedCommentRegex == b.EncryptedCommentRegex &&
+		a.MACOnlyEncrypted == b.MACOnlyEncrypted
+}
+
+// sealYAML seals a YAML file in place of its bytes. branches are its documents,
+// and are used up.
+func sealYAML(store sops.Store, src []byte, branches sops.TreeBranches, meta *sops.Metadata, key []byte, c *sealer, stamp func(mac string) error) ([]byte, error) {
+	l, err := newLayout(src)
+	if err != nil {
+		return nil, err
+	}
+	docs, err := parse(src)
+	if err != nil {
+		return nil, err
+	}
+	var m markers
+	mac, err := sops.Tree{Branches: branches, Metadata: *meta}.Encrypt(nil, &m)
+	if err != nil {
+		return nil, walkFailure(err)
+	}
+	found, err := locate(l, docs, branches, &m)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) != len(m.leaves) {
+		return nil, &fault{BadMetadata, "is written in a way that cannot be edited byte by byte"}
+	}
+	texts := make([]string, len(m.leaves))
+	for i, leaf := range m.leaves {
+		if texts[i], err = c.Encrypt(leaf.value, key, leaf.path); err != nil {
+			return nil, walkFailure(err)
+		}
+	}
+	if err := stamp(mac); err != nil {
+		return nil, err
+	}
+	var edits []edit
+	for _, s := range found {
+		edits = append(edits, s.sealedEdits(texts[s.leaf])...)
+	}
+	sortEdits(edits)
+	body, err := l.spliced(edits)
+	if err != nil {
+		return nil, err
+	}
+	return withMetadata(store, body, *meta)
+}
+
+// sealedEdits puts a sealed text in the place of a value, in its quotes.
+func (s site) sealedEdits(text string) []edit {
+	if s.node != nil {
+		switch {
+		case s.node.Kind == yaml.ScalarNode && s.node.Style&yaml.SingleQuotedStyle != 0:
+			text = "'" + text + "'"
+		case s.flow, s.node.Kind == yaml.ScalarNode && s.node.Style&yaml.DoubleQuotedStyle != 0:
+			text = `"` + text + `"`
+		}
+	}
+	edits := []edit{{s.span.start, s.span.end, text}}
+	if s.span.bodyEnd > s.span.bodyStart {
+		edits = append(edits, edit{s.span.bodyStart, s.span.bodyEnd, ""})
+	}
+	return edits
+}
+
+// metadataBlock is the sops section as SOPS writes it.
+func metadataBlock(store sops.Store, meta sops.Metadata) ([]byte, error) {
+	out, err := store.EmitEncryptedFile(sops.Tree{Branches: sops.TreeBranches{{}}, Metadata: meta})
+	if err != nil {
+		return nil, &fault{BadMetadata, "its sops metadata cannot be written"}
+	}
+	return out, nil
+}
+
+// withMetadata gives each document of a YAML file its sops section: in the place
+// of the one that it has, or at its end.
+func withMetadata(store sops.Store, src []byte, meta sops.Metadata) ([]byte, error) {
+	l, err := newLayout(src)
+	if err != nil {
+		return nil, err
+	}
+	docs, err := parse(src)
+	if err != nil {
+		return nil, err
+	}
+	block, err := metadataBlock(store, meta)
+	if err != nil {
+		return nil, err
+	}
+	block = bytes.ReplaceAll(block, []byte("\n"), []byte(l.newline()))
+	var edits []edit
+	texts, at := documents(src), 0
+	for i, doc := range docs {
+		root := doc.Content[0]
+		if root.Kind != yaml.MappingNode || len(root.Content) == 0 {
+			if i == 0 {
+				return nil, refuse(root.Line, "the first document is empty, and SOPS wants its metadata there: remove it")
+			}
+			continue
+		}
+		if root.Style&yaml.FlowStyle != 0 || root.Column != 1 {
+			return nil, refuse(root.Line, "the document is written in braces, or indented, where no sops section can follow: write it in lines that begin at the left")
+		}
+		if start, end, ok := l.sopsBlock(root); ok {
+			edits = append(edits, edit{start, end, string(block)})
+			continue
+		}
+		for len(texts) > 1 && texts[1].line <= root.Line {
+			at, texts = at+len(texts[0].text), texts[1:]
+		}
+		end := at + len(texts[0].text)
+		for _, line := range bytes.Split(src[l.lines[root.Line-1]:end], []byte("\n")) {
+			if bytes.HasPrefix(line, []byte("...")) {
+				return nil, refuse(root.Line, "the document ends with a line of three dots, behind which no sops section can stand: remove that line")
+			}
+		}
+		text := string(block)
+		if end > 0 && src[end-1] != '\n' {
+			text = l.newline() + text
+		}
+		edits = append(edits, edit{end, end, text})
+	}
+	return l.spliced(edits)
+}
+
+// sopsBlock is where the sops section of a document stands.
+func (l *layout) sopsBlock(root *yaml.Node) (start, end int, ok bool) {
+	for i := 0; i < len(root.Content); i += 2 {
+		key := root.Content[i]
+		if key.Value != "sops" || !isSopsNode(root.Content[i+1]) || key.Column != 1 {
+			continue
+		}
+		start = l.lines[key.Line-1]
+		end = l.nextLine(start)
+		for at := end; at < len(l.src); at = l.nextLine(at) {
+			line := l.src[at:l.lineEnd(at)]
+			if len(bytes.TrimSpace(line)) == 0 {
+				continue
+			}
+			if line[0] != ' ' {
+				break
+			}
+			end = l.nextLine(at)
+		}
+		return start, end, true
+	}
+	return 0, 0, false
+}
+
+// verify opens a sealed file again with sops's own code and compares it with
+// what was sealed.
+func verify(store sops.Store, sealed, key []byte, want sops.TreeBranches) error {
+	tree, err := store.LoadEncryptedFile(sealed)
+	if err != nil {
+		return &fault{BadMetadata, "could be sealed, but not opened again"}
+	}
+	c := newCipher()
+	mac, err := tree.Decrypt(key, c)
+	if err != nil {
+		return c.failure(err)
+	}
+	if err := checkMAC(&tree, key, c, mac); err != nil {
+		return err
+	}
+	return sameTree(tree.Branches, want)
+}
+
+// sameTree compares values, their order and types, and the comments.
+func sameTree(got, want sops.TreeBranches) error {
+	gv, gc := flatten(got)
+	wv, wc := flatten(want)
+	if gv != wv {
+		return &fault{BadMetadata, "is written in a way that cannot be edited byte by byte without a change of its values"}
+	}
+	slices.Sort(gc)
+	slices.Sort(wc)
+	if !slices.Equal(gc, wc) {
+		return &fault{BadMetadata, "has a comment in a place where SOPS would lose it: move comments to lines of their own before a key"}
+	}
+	return nil
+}
+
+// flatten writes a tree as text, and lists its comments.
+func flatten(branches sops.TreeBranches) (values string, comments []string) {
+	var b strings.Builder
+	var walk func(v any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case sops.TreeBranch:
+			b.WriteString("{")
+			for _, item := range v {
+				if c, ok := item.Key.(sops.Comment); ok {
+					comments = append(comments, strings.TrimSpace(c.Value))
+					continue
+				}
+				fmt.Fprintf(&b, "%q:", item.Key)
+				walk(item.Value)
+			}
+			b.WriteString("}")
+		case []any:
+			b.WriteString("[")
+			for _, e := range v {
+				if c, ok := e.(sops.Comment); ok {
+					comments = append(comments, strings.TrimSpace(c.Value))
+					continue
+				}
+				walk(e)
+			}
+			b.WriteString("]")
+		case time.Time:
+			fmt.Fprintf(&b, "time %s,", v.Format(time.RFC3339Nano))
+		default:
+			fmt.Fprintf(&b, "%T %q,", v, fmt.Sprint(v))
+		}
+	}
+	for _, branch := range branches {
+		walk(branch)
+	}
+	return b.String(), comments
+}
+
+// Format is how a file is read, by its name: yaml, json, dotenv, ini or binary.
+func Format(name string) string {
+	switch formats.FormatForPath(path.Base(name)) {
+	case formats.Yaml:
+		return "yaml"
+	case formats.Json:
+		return "json"
+	case formats.Dotenv:
+		return "dotenv"
+	case formats.Ini:
+		return "ini"
+	}
+	return "binary"
+}
+
+// IsSealed tells whether a file is sealed, or was meant to be.
+func IsSealed(name string, data []byte) bool {
+	segs, err := detect(name, data)
+	return err != nil || len(segs) > 0
+}

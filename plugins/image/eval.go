@@ -1,0 +1,197 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/image"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
+)
+
+// evalOptions are the flags of image eval.
+type evalOptions struct {
+	cli.Output
+	file, tags, name string
+	explain          bool
+}
+
+func newEval(env *cli.Env, runF func(context.Context, *cobra.Command, *cli.Env, *evalOptions) error) *cobra.Command {
+	o := &evalOptions{}
+	c := &cobra.Command{
+		Use:   "eval -f POLICY.yaml --tags FILE|- [POLICY]",
+		Short: "Choose from a list of tags, without a registry",
+		Long: `Print the tag that an ImagePolicy chooses from a list of tags, one a line. No
+registry and no cluster is asked. Where the file has the policy's ImageRepository
+too, its exclusionList counts; else Flux's default does.
+
+Exit codes: 0 a tag was chosen · 1 none was · 2 the policy, the tags or the flags
+cannot be used.`,
+		Example: examples(env, `  # what would this policy choose?
+  crane ls ghcr.io/team/api | %[1]s eval -f policy.yaml --tags -
+
+  # and why?
+  %[1]s eval -f policy.yaml --tags tags.txt --explain`),
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				o.name = args[0]
+			}
+			switch {
+			case o.file == "" || o.tags == "":
+				return cli.Usage(c, "want a policy and tags: -f POLICY.yaml --tags FILE, - for stdin")
+			case o.file == "-" && o.tags == "-":
+				return cli.Usage(c, "-f - --tags -: stdin can be one of the two")
+			}
+			return runF(c.Context(), c, env, o)
+		},
+	}
+	f := c.Flags()
+	f.StringVarP(&o.file, "file", "f", "", "File with the ImagePolicy; - is stdin.")
+	f.StringVar(&o.tags, "tags", "", "File with the tags, one a line; - is stdin.")
+	f.BoolVar(&o.explain, "explain", false, "Tell of every tag what became of it, and why.")
+	o.Output.AddFlags(f)
+	return c
+}
+
+func runEval(_ context.Context, c *cobra.Command, env *cli.Env, o *evalOptions) error {
+	data, err := readInput(env, "-f", o.file)
+	if err != nil {
+		return err
+	}
+	objects, problems := image.Read(o.file, data)
+	if len(problems) > 0 {
+		return asError(problems)
+	}
+	p, err := pick(o, objects)
+	if err != nil {
+		return err
+	}
+	if err := p.Check(); err != nil {
+		return asError(faults(err))
+	}
+	var repo image.Repository
+	for _, r := range objects.Repositories {
+		if ref := p.RepositoryRef(); r.Name == ref.Name && r.Namespace == ref.Namespace {
+			if err := r.Check(); err != nil {
+				return asError(faults(err))
+			}
+			repo = r
+		}
+	}
+	if data, err = readInput(env, "--tags", o.tags); err != nil {
+		return err
+	}
+	tags, err := readTags(o.tags, data)
+	if err != nil {
+		return err
+	}
+	s, err := newSession(c, env, &o.Output)
+	if err != nil {
+		return err
+	}
+	choice, ok := s.choose(p, repo, tags, o.explain)
+	if ok && !o.explain {
+		fmt.Fprintln(&s.text, choice.Tag)
+	}
+	return s.end()
+}
+
+// choose adds one policy's choice to the report, tells what is wrong with it, and
+// explains it if asked to.
+func (s *session) choose(p image.Policy, repo image.Repository, tags []string, explain bool) (image.Choice, bool) {
+	choice, err := image.Choose(p, repo.Exclusions(), tags)
+	r := PolicyReport{Namespace: p.Namespace, Name: p.Name, File: p.File, Line: p.Line, Repository: p.RepositoryRef().String(),
+		Tag: choice.Tag, Reason: choice.Reason}
+	if p.Namespace == "" {
+		r.Repository = p.RepositoryRef().Name
+	}
+	if choice.Tag != "" && repo.Spec.Image != "" {
+		r.Image = image.Image{Name: repo.Spec.Image, Tag: choice.Tag}.String()
+	}
+	problems := faults(err)
+	r.Problems, r.Message = problemReports(problems)
+	s.warn(choice.Warnings...)
+	if explain {
+		r.Tags = tagReports(choice)
+		s.explain(choice)
+	}
+	if err != nil {
+		s.fail(problems)
+	}
+	s.report.Policies = append(s.report.Policies, r)
+	return choice, err == nil
+}
+
+// pick is the policy that is meant.
+func pick(o *evalOptions, objects image.Objects) (image.Policy, error) {
+	var names []string
+	for _, p := range objects.Policies {
+		if o.name == p.Name || o.name == p.Ref.String() || o.name == "" && len(objects.Policies) == 1 {
+			return p, nil
+		}
+		names = append(names, p.Name)
+	}
+	problem := &image.Problem{Code: "image-policy", File: o.file}
+	switch {
+	case len(names) == 0:
+		problem.Message = "there is no ImagePolicy of " + image.Group + " in it"
+	case o.name == "":
+		problem.Message = fmt.Sprintf("there are %d ImagePolicies in it: %s", len(names), strings.Join(names, ", "))
+		problem.Hint = "name one behind the flags: " + names[0]
+	default:
+		problem.Message = fmt.Sprintf("there is no ImagePolicy %s in it, but %s", o.name, strings.Join(names, ", "))
+	}
+	return image.Policy{}, fault{problem}
+}
+
+func readInput(env *cli.Env, flag, name string) ([]byte, error) {
+	if name == "-" {
+		data, err := io.ReadAll(env.In)
+		if err != nil {
+			return nil, fmt.Errorf("%s -: %w", flag, err)
+		}
+		return data, nil
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return data, nil
+}
+
+// readTags reads one tag a line. Blank lines do not count. What no registry can
+// have is refused: a list of something else would have a choice, too.
+func readTags(file string, data []byte) ([]string, error) {
+	var tags []string
+	n := 0
+	for line := range bytes.Lines(data) {
+		n++
+		tag := string(bytes.TrimSpace(line))
+		if tag == "" {
+			continue
+		}
+		if !image.ValidTag(tag) {
+			return nil, fault{&image.Problem{Code: "image-tag", File: file, Line: n, Message: fmt.Sprintf("%q is not a tag", shorten(tag)),
+				Hint: "want one tag a line, without the image's name, as in: crane ls IMAGE"}}
+		}
+		tags = append(tags, tag)
+	}
+	return tags, nil
+}
+
+func shorten(s string) string {
+	if len(s) > 60 {
+		return s[:60] + "…"
+	}
+	return s
+}
+
+// at is "file:line" of an object.
+func at(d image.Declared) string { return object.Where(d.File, d.Line) }

@@ -1,0 +1,82 @@
+package image
+
+import (
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/image"
+)
+
+// Report is the answer of every image command for scripts. Names and their
+// order are a promise.
+type Report struct {
+	APIVersion   string             `json:"apiVersion"`
+	Kind         string             `json:"kind"` // ImageReport
+	Revision     string             `json:"revision,omitempty"`
+	Warnings     []gitops.Warning   `json:"warnings"`
+	Repositories []RepositoryReport `json:"repositories,omitempty"` // list
+	Policies     []PolicyReport     `json:"policies,omitempty"`     // policy, eval
+}
+
+// RepositoryReport is what a registry has of one ImageRepository.
+type RepositoryReport struct {
+	Namespace string           `json:"namespace"`
+	Name      string           `json:"name"`
+	File      string           `json:"file"`
+	Line      int              `json:"line"`
+	Image     string           `json:"image"`
+	TagCount  int              `json:"tagCount"` // without those excluded, as Flux counts
+	Excluded  int              `json:"excluded"`
+	Latest    []string         `json:"latestTags"`     // the first ten from Z to A, as Flux has them
+	Tags      []string         `json:"tags,omitempty"` // with --tags: all of them from A to Z
+	Message   string           `json:"message,omitempty"`
+	Problems  []gitops.Problem `json:"problems,omitempty"`
+}
+
+// PolicyReport is what one ImagePolicy chooses.
+type PolicyReport struct {
+	Namespace  string           `json:"namespace"`
+	Name       string           `json:"name"`
+	File       string           `json:"file"`
+	Line       int              `json:"line"`
+	Repository string           `json:"repository"` // NAMESPACE/NAME of the ImageRepository
+	Tag        string           `json:"tag"`        // "" where none was chosen
+	Digest     string           `json:"digest"`
+	Image      string           `json:"image"` // name:tag, "" where none was chosen or the name is not known
+	Previous   string           `json:"previous,omitempty"`
+	Reason     string           `json:"reason,omitempty"`  // why this tag
+	Message    string           `json:"message,omitempty"` // why none
+	Problems   []gitops.Problem `json:"problems,omitempty"`
+	Tags       []TagReport      `json:"tags,omitempty"` // with --explain: every tag
+}
+
+// TagReport is what became of one tag: excluded, not-matched, shadowed,
+// not-a-version, out-of-range, not-a-number, unranked, ranked, chosen.
+type TagReport struct {
+	Tag       string `json:"tag"`
+	Outcome   string `json:"outcome"`
+	Extracted string `json:"extracted,omitempty"`
+	Rank      int    `json:"rank,omitempty"`
+	Reason    string `json:"reason"`
+}
+
+func newReport() Report {
+	return Report{APIVersion: gitops.APIVersion, Kind: "ImageReport", Warnings: []gitops.Warning{}}
+}
+
+func tagReports(c image.Choice) []TagReport {
+	out := make([]TagReport, 0, len(c.Verdicts))
+	for _, v := range c.Verdicts {
+		out = append(out, TagReport{Tag: v.Tag, Outcome: string(v.Outcome), Extracted: v.Extracted, Rank: v.Rank, Reason: v.Reason()})
+	}
+	return out
+}
+
+// problemReports are problems for scripts, and their first message.
+func problemReports(problems []*image.Problem) (out []gitops.Problem, message string) {
+	for _, p := range problems {
+		out = append(out, gitops.Problem(*p))
+	}
+	if len(problems) > 0 {
+		message = problems[0].Message
+	}
+	return out, message
+}

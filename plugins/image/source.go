@@ -1,0 +1,425 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/image"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/registry"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
+)
+
+// readOptions are the flags of the commands that read a source and ask
+// registries.
+type readOptions struct {
+	cli.Source
+	cli.Output
+	timeout time.Duration
+	names   []image.Ref
+}
+
+func (o *readOptions) addFlags(env *cli.Env, f *pflag.FlagSet) {
+	o.Source.AddFlags(f)
+	o.Output.AddFlags(f)
+	f.Lookup("path").Usage = "Directory of the source to read. Default: all of it."
+	_ = f.MarkHidden("name") // complete refuses it
+	f.StringVarP(env.Kube.Namespace, "namespace", "n", "", "Namespace of names, and of objects whose file says none; default "+cli.DefaultNamespace+".")
+	f.DurationVar(&o.timeout, "timeout", time.Minute, "How long a registry may take where spec.timeout is absent.")
+}
+
+func (o *readOptions) complete(c *cobra.Command, env *cli.Env, args []string) error {
+	if c.Flags().Changed("name") {
+		return cli.Usage(c, "--name: there is no root Kustomization here; want names as arguments")
+	}
+	if o.timeout <= 0 {
+		return cli.Usage(c, "a timeout cannot be negative or zero")
+	}
+	for _, arg := range args {
+		ref, err := cli.Ref(c, env, arg)
+		if err != nil {
+			return err
+		}
+		o.names = append(o.names, image.Ref(ref))
+	}
+	return nil
+}
+
+// tree is what the source declares of Flux's image API.
+type tree struct {
+	image.Objects
+	fs        fs.FS
+	problems  []*image.Problem // objects that cannot be read
+	files     []string         // all YAML files below --path
+	namespace string           // of objects whose file says none
+}
+
+// read opens the source and reads every YAML file of it, whether a kustomization
+// lists it or not.
+func (s *session) read(ctx context.Context, o *readOptions) (*tree, error) {
+	auth, err := o.Source.Auth(s.env)
+	if err != nil {
+		return nil, err
+	}
+	snap, err := source.Open(ctx, source.Options{Source: o.Source.Source, Ref: o.Ref, WorkTree: true, Auth: auth})
+	if err != nil {
+		return nil, err
+	}
+	s.report.Revision = snap.Revision
+	root := "."
+	if o.Path != "" {
+		if root, err = o.EntryPath(snap, ""); err != nil {
+			return nil, err
+		}
+	}
+	t := &tree{fs: snap.FS, namespace: cli.DefaultNamespace}
+	if ns := *s.env.Kube.Namespace; ns != "" {
+		t.namespace = ns
+	}
+	err = fs.WalkDir(snap.FS, root, func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil: // a submodule that is not checked out
+			s.warn(image.Problem{Code: "image-unread", File: name, Message: "cannot be read: " + err.Error()})
+			if d != nil && d.IsDir() {
+				return fs.SkipDir
+			}
+		case d.Type().IsRegular() && isYAML(name):
+			t.files = append(t.files, name)
+			s.readFile(t, name)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// tell tells of the objects that could not be read. They are failures of those
+// who want all objects of that kind.
+func (s *session) tell(t *tree, o *readOptions, code string) {
+	for _, p := range t.problems {
+		if len(o.names) > 0 || code != "" && p.Code != code {
+			s.warn(*p)
+		} else {
+			s.fail([]*image.Problem{p})
+		}
+	}
+}
+
+func isYAML(name string) bool {
+	return strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")
+}
+
+func (s *session) readFile(t *tree, name string) {
+	data, err := fs.ReadFile(t.fs, name)
+	if err != nil {
+		s.warn(image.Problem{Code: "image-unread", File: name, Message: "cannot be read: " + err.Error()})
+		return
+	}
+	objects, problems := image.Read(name, data)
+	for _, p := range problems {
+		if p.Code == "image-yaml" { // most likely a template
+			s.warn(*p)
+		} else {
+			t.problems = append(t.problems, p)
+		}
+	}
+	for _, p := range objects.Policies {
+		p.Namespace = t.namespaceOf(p.Declared)
+		t.Policies = append(t.Policies, p)
+	}
+	for _, r := range objects.Repositories {
+		r.Namespace = t.namespaceOf(r.Declared)
+		t.Repositories = append(t.Repositories, r)
+	}
+}
+
+// namespaceOf is the namespace that the file says, or the kustomization beside
+// it, or -n.
+func (t *tree) namespaceOf(d image.Declared) string {
+	if d.Namespace != "" {
+		return d.Namespace
+	}
+	for _, name := range []string{"kustomization.yaml", "kustomization.yml", "Kustomization"} {
+		name = path.Join(path.Dir(d.File), name)
+		data, err := fs.ReadFile(t.fs, name)
+		if err != nil {
+			continue
+		}
+		docs, err := object.Documents(name, data)
+		if err != nil || len(docs) == 0 {
+			continue
+		}
+		if ns := object.Find(docs[0].Node, "namespace"); ns != nil && ns.Value != "" {
+			return ns.Value
+		}
+	}
+	return t.namespace
+}
+
+// named are those of all that the user named, all where he named none. A name
+// that is not there is an error; one that is there twice, a warning.
+func named[T any](s *session, t *tree, all []T, what string, names []image.Ref, declared func(T) image.Declared) ([]T, error) {
+	slices.SortStableFunc(all, func(a, b T) int {
+		x, y := declared(a), declared(b)
+		return strings.Compare(x.Ref.String()+"\x00"+x.File, y.Ref.String()+"\x00"+y.File)
+	})
+	var out []T
+	found := map[image.Ref]image.Declared{}
+	for _, o := range all {
+		d := declared(o)
+		if len(names) > 0 && !slices.Contains(names, d.Ref) {
+			continue
+		}
+		if first, again := found[d.Ref]; again {
+			s.warn(image.Problem{Code: "image-twice", File: d.File, Line: d.Line, Object: d.String(),
+				Message: "is declared in " + object.Where(first.File, first.Line) + " too: both are looked at", Hint: "--path DIR reads one directory only"})
+		} else {
+			found[d.Ref] = d
+		}
+		out = append(out, o)
+	}
+	for _, name := range names {
+		if _, ok := found[name]; ok {
+			continue
+		}
+		have := "there is none"
+		if len(all) > 0 {
+			var refs []string
+			for _, o := range all {
+				refs = append(refs, declared(o).Ref.String())
+			}
+			have = "there is " + some(slices.Compact(refs))
+		}
+		return nil, fmt.Errorf("no %s %s in %s: %s", what, name, s.report.Revision, have)
+	}
+	return out, nil
+}
+
+func some(names []string) string {
+	if len(names) > 8 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:8], ", "), len(names)-8)
+	}
+	return strings.Join(names, ", ")
+}
+
+// short is how people type a name.
+func (t *tree) short(ref image.Ref) string {
+	if ref.Namespace == t.namespace {
+		return ref.Name
+	}
+	return ref.String()
+}
+
+// repositoryOf is the ImageRepository that a policy means: of several with that
+// name, the one whose file is nearest.
+func (t *tree) repositoryOf(p image.Policy) (image.Repository, error) {
+	if err := p.CheckRepository(); err != nil {
+		return image.Repository{}, err
+	}
+	ref := p.RepositoryRef()
+	best, nearest := image.Repository{}, -1
+	for _, r := range t.Repositories {
+		if r.Ref == ref {
+			if n := common(r.File, p.File); n > nearest {
+				best, nearest = r, n
+			}
+		}
+	}
+	if nearest < 0 {
+		return best, &image.Problem{Code: "image-repository", File: p.File, Line: p.Line, Object: p.String(),
+			Message: "there is no ImageRepository " + ref.String() + " in the source", Hint: "add it, or mend spec.imageRepositoryRef"}
+	}
+	return best, nil
+}
+
+// common is how much of two paths is the same, directories first.
+func common(a, b string) int {
+	if a == b {
+		return len(a) + 1
+	}
+	n, last := 0, 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		if n++; a[n-1] == '/' {
+			last = n
+		}
+	}
+	return last
+}
+
+// request is what to ask a registry about r, with the credentials that its
+// secretRef has in the source.
+func (s *session) request(t *tree, keys *secret.Keyring, r image.Repository, timeout time.Duration) registry.Request {
+	q := registry.Request{Image: r.Spec.Image, Insecure: r.Spec.Insecure, Timeout: timeout}
+	if r.Spec.Timeout != nil && r.Spec.Timeout.Duration > 0 {
+		q.Timeout = r.Spec.Timeout.Duration
+	}
+	warn := func(message, hint string) {
+		s.warn(image.Problem{Code: "image-credentials", File: r.File, Line: r.Line, Object: r.String(), Message: message, Hint: hint})
+	}
+	if ref := r.Spec.SecretRef; ref != nil {
+		config, why := t.dockerConfig(keys, image.Ref{Namespace: r.Namespace, Name: ref.Name}, r.File)
+		if q.DockerConfig = config; config == nil {
+			warn("spec.secretRef: "+why+"; Docker's own credentials are used", "")
+		}
+	}
+	var unread []string
+	if r.Spec.ServiceAccountName != "" {
+		unread = append(unread, "serviceAccountName")
+	}
+	if r.Spec.Provider != "" && r.Spec.Provider != "generic" {
+		unread = append(unread, "provider")
+	}
+	if r.Spec.CertSecretRef != nil {
+		unread = append(unread, "certSecretRef")
+	}
+	if r.Spec.ProxySecretRef != nil {
+		unread = append(unread, "proxySecretRef")
+	}
+	if len(unread) > 0 {
+		warn("spec."+strings.Join(unread, ", spec.")+": not read; what this machine has is used: Docker's credentials, trusted certificates, proxies of the environment", "")
+	}
+	return q
+}
+
+// dockerConfig finds a Secret in the source, sealed or not, and its registry
+// credentials. Of several with that name, the one nearest to the file near.
+func (t *tree) dockerConfig(keys *secret.Keyring, ref image.Ref, near string) (config []byte, why string) {
+	files := secret.Overlay(t.fs, keys, secret.OverlayOptions{Configured: true})
+	nearest := -1
+	why = "there is no Secret " + ref.String() + " in the source"
+	for _, name := range t.files {
+		raw, err := fs.ReadFile(t.fs, name)
+		if err != nil || !bytes.Contains(raw, []byte("dockerconfigjson")) && !bytes.Contains(raw, []byte(".dockercfg")) {
+			continue
+		}
+		// In a file that is sealed to the kind, the names are known only when it is open.
+		data, err := files.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		docs, err := object.Documents(name, data)
+		if err != nil {
+			continue
+		}
+		for _, d := range docs {
+			at := image.Declared{Ref: image.Ref{Namespace: d.Namespace, Name: d.Name}, File: name}
+			at.Namespace = t.namespaceOf(at)
+			if d.Kind != "Secret" || at.Ref != ref || common(name, near) <= nearest {
+				continue
+			}
+			found, err := credentials(d)
+			if err != nil {
+				why = object.Where(name, d.Line) + ": " + err.Error()
+				continue
+			}
+			config, nearest = found, common(name, near)
+		}
+	}
+	if config == nil {
+		for _, p := range files.Problems() {
+			why += "; " + p.Error()
+		}
+	}
+	return config, why
+}
+
+// credentials is the .dockerconfigjson of a Secret.
+func credentials(d object.Document) ([]byte, error) {
+	for _, key := range []string{".dockerconfigjson", ".dockercfg"} {
+		if n := object.Find(d.Node, "stringData", key); n != nil {
+			if strings.HasPrefix(n.Value, "ENC[") {
+				return nil, errors.New("the Secret is sealed, and could not be opened")
+			}
+			return []byte(n.Value), nil
+		}
+		if n := object.Find(d.Node, "data", key); n != nil {
+			if strings.HasPrefix(n.Value, "ENC[") {
+				return nil, errors.New("the Secret is sealed, and could not be opened")
+			}
+			data, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(n.Value), ""))
+			if err != nil {
+				return nil, fmt.Errorf("data[%q] is not base64", key)
+			}
+			return data, nil
+		}
+	}
+	return nil, errors.New("the Secret has no .dockerconfigjson")
+}
+
+// scan asks the registries about repositories, all at once. Answers are in the
+// order of the repositories; what is wrong with one is its problems.
+func (s *session) scan(ctx context.Context, o *readOptions, t *tree, repositories []image.Repository) ([]answer, error) {
+	keys, err := secret.Find(secret.FindOptions{KeyFile: o.AgeKeyFile, Getenv: s.env.Getenv})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]answer, len(repositories))
+	var requests []registry.Request
+	var asked []int
+	for i, r := range repositories {
+		if err := r.Check(); err != nil {
+			out[i].problems = faults(err)
+			continue
+		}
+		asked = append(asked, i)
+		requests = append(requests, s.request(t, keys, r, o.timeout))
+	}
+	client := registry.Client{UserAgent: cli.UserAgent()}
+	for n, a := range client.All(ctx, requests) {
+		i := asked[n]
+		if a.Err != nil {
+			out[i].problems = []*image.Problem{unanswered(repositories[i], a.Err)}
+			continue
+		}
+		out[i].tags = s.valid(repositories[i], a.Tags)
+	}
+	return out, ctx.Err()
+}
+
+// answer is what is known of one repository.
+type answer struct {
+	tags     []string
+	problems []*image.Problem
+}
+
+func unanswered(r image.Repository, err error) *image.Problem {
+	p := &image.Problem{Code: "image-registry", File: r.File, Line: r.Line, Object: r.String(), Message: err.Error()}
+	if e := (*registry.Error)(nil); errors.As(err, &e) {
+		p.Hint = e.Hint()
+	}
+	return p
+}
+
+// valid leaves out what no image can be pulled by.
+func (s *session) valid(r image.Repository, tags []string) []string {
+	bad := 0
+	out := slices.DeleteFunc(tags, func(tag string) bool {
+		if image.ValidTag(tag) {
+			return false
+		}
+		bad++
+		return true
+	})
+	if bad > 0 {
+		s.warn(image.Problem{Code: "image-tag", File: r.File, Line: r.Line, Object: r.String(),
+			Message: fmt.Sprintf("the registry lists %d tags that are none by OCI's grammar: they are left out", bad)})
+	}
+	return out
+}

@@ -1,0 +1,189 @@
+package secret
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
+)
+
+// keygenOptions are the flags of keygen.
+type keygenOptions struct {
+	cli.Output
+	out         string
+	postQuantum bool
+	rule        bool
+}
+
+// KeyReport is what keygen -o json prints.
+type KeyReport struct {
+	Report
+	Recipient string `json:"recipient"`
+	File      string `json:"file"`
+	// Config is the .sops.yaml that got a rule, GitIgnore the .gitignore that
+	// names the key; "" if none did.
+	Config    string `json:"config"`
+	GitIgnore string `json:"gitIgnore"`
+}
+
+func newKeygen(env *cli.Env) *cobra.Command { return newKeygenCommand(env, keygen) }
+
+func newKeygenCommand(env *cli.Env, runF func(context.Context, *cobra.Command, *cli.Env, *keygenOptions) error) *cobra.Command {
+	o := &keygenOptions{}
+	c := &cobra.Command{
+		Use:   "keygen",
+		Short: "Make a key, and the rule that seals to it",
+		Long: `Make an age key in a file that only you can read, and print its recipient: the
+public half, that files are sealed to. A key is never overwritten.
+
+Inside of a Git repository .sops.yaml gets a rule that seals data and stringData
+of manifests to it; everything that stands there stays as it is. A key inside of
+a repository is added to .gitignore.`,
+		Example: examples(env, `  # where sops and this program look by themselves
+  %[1]s keygen
+
+  # one for a cluster, safe from tomorrow's computers
+  %[1]s keygen --post-quantum --out production.agekey`),
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return runF(c.Context(), c, env, o) },
+	}
+	f := c.Flags()
+	o.Output.AddFlags(f)
+	f.StringVar(&o.out, "out", "", "File of the key. Default: sops/age/keys.txt where sops looks for it.")
+	f.BoolVar(&o.postQuantum, "post-quantum", false, "Make a key of age's post-quantum hybrid (age1pq1…).")
+	f.BoolVar(&o.rule, "rule", true, "Inside of a Git repository, add a rule for it to .sops.yaml.")
+	return c
+}
+
+func keygen(_ context.Context, c *cobra.Command, env *cli.Env, o *keygenOptions) error {
+	r, err := begin(c, env, &o.Output)
+	if err != nil {
+		return err
+	}
+	defer r.u.Close()
+	out := o.out
+	if out == "" {
+		if out, err = secret.DefaultKeyFile(secret.FindOptions{Getenv: env.Getenv}); err != nil {
+			return &hinted{err, "--out FILE"}
+		}
+	}
+	if out, err = filepath.Abs(out); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(out); err == nil {
+		return &hinted{fmt.Errorf("%s: is there already, and a key is never overwritten", out), "--out FILE"}
+	}
+	file, recipient, err := secret.NewKey(o.postQuantum)
+	if err != nil {
+		return err
+	}
+	report := KeyReport{Recipient: recipient, File: out}
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	// First out of Git's sight, then there.
+	if report.GitIgnore, err = ignoreKey(out); err != nil {
+		return err
+	}
+	if err := secret.WriteKey(out, file); err != nil {
+		return err
+	}
+	if repository := secret.Repository(dir); o.rule && repository != "" {
+		report.Config = r.addRule(dir, repository, secret.ManifestRule(recipient))
+	}
+	report.Report = *r.report
+	if !r.text {
+		return r.u.Object(report)
+	}
+	fmt.Fprintf(env.ErrOut, "key: %s; keep a copy where it cannot get lost: without it nothing opens\n", out)
+	if report.GitIgnore != "" {
+		fmt.Fprintf(env.ErrOut, "%s: names the key, so that Git does not take it\n", report.GitIgnore)
+	}
+	if report.Config != "" {
+		fmt.Fprintf(env.ErrOut, "%s: has a rule for it\n", report.Config)
+	}
+	if standard, err := secret.DefaultKeyFile(secret.FindOptions{Getenv: env.Getenv}); err != nil || standard != out {
+		fmt.Fprintf(env.ErrOut, "to open with it: export SOPS_AGE_KEY_FILE=%s\n", out)
+	}
+	_, err = fmt.Fprintln(env.Out, recipient)
+	return err
+}
+
+// ignoreKey adds a key to the .gitignore of the repository that it is in, and
+// returns that file, "" if it is in none.
+func ignoreKey(key string) (string, error) {
+	repository := secret.Repository(filepath.Dir(key))
+	if repository == "" {
+		return "", nil
+	}
+	rel, err := filepath.Rel(repository, key)
+	if err != nil {
+		return "", err
+	}
+	path, err := secret.Real(filepath.Join(repository, ".gitignore"))
+	if err != nil {
+		return "", err
+	}
+	before, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	after, err := secret.Ignore(before, rel)
+	if err != nil {
+		return "", err
+	}
+	if string(after) == string(before) {
+		return path, nil
+	}
+	return path, secret.Write([]secret.Change{{Path: path, Data: after, Mode: 0o644}})
+}
+
+// addRule adds a rule to the .sops.yaml that counts in dir, and returns that
+// file; where it cannot be added, a warning says what to write, and "" is returned.
+func (r *run) addRule(dir, repository string, rule secret.NewRule) string {
+	conf := filepath.Join(repository, ".sops.yaml")
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Lstat(filepath.Join(at, ".sops.yaml")); err == nil {
+			conf = filepath.Join(at, ".sops.yaml")
+			break
+		}
+		if at == repository {
+			break
+		}
+	}
+	by := "add by hand: " + strings.Join(strings.Fields(rule.Lines("", "\n")), " ")
+	real, err := secret.Real(conf)
+	if err != nil {
+		r.warn("rule-not-added", conf, "no rule was added: "+err.Error(), by)
+		return ""
+	}
+	before, err := os.ReadFile(real)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		r.warn("rule-not-added", conf, "no rule was added: "+err.Error(), by)
+		return ""
+	}
+	after, err := secret.AddRule(before, rule)
+	shadow := new(secret.Shadowed)
+	switch {
+	case errors.As(err, &shadow):
+		r.warn("rule-not-added", conf, "no rule was added: "+err.Error(),
+			fmt.Sprintf("add the recipient to age: in line %d and below, then: kubectl gitops secret updatekeys .", shadow.Line))
+		return ""
+	case err != nil:
+		r.warn("rule-not-added", conf, "no rule was added: "+err.Error(), by)
+		return ""
+	}
+	if err := secret.Write([]secret.Change{{Path: real, Data: after, Mode: 0o644}}); err != nil {
+		r.warn("rule-not-added", conf, "no rule was added: "+err.Error(), by)
+		return ""
+	}
+	return conf
+}
