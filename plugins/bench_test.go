@@ -29,10 +29,13 @@ func BenchmarkSync(b *testing.B) {
 			b.Fatal(err)
 		}
 		delete := func() {
-			out, err := exec.Command("kubectl", "delete", "configmaps,services,serviceaccounts,roles", "-n", ns,
-				"-l", "kustomize.toolkit.fluxcd.io/namespace="+ns, "--wait=true").CombinedOutput()
-			if err != nil {
-				b.Fatalf("%v\n%s", err, out)
+			// One request a kind: kubectl delete sends one an object, and waits for each.
+			for _, resource := range []string{"api/v1/namespaces/" + ns + "/configmaps", "api/v1/namespaces/" + ns + "/services",
+				"api/v1/namespaces/" + ns + "/serviceaccounts", "apis/rbac.authorization.k8s.io/v1/namespaces/" + ns + "/roles"} {
+				path := "/" + resource + "?labelSelector=kustomize.toolkit.fluxcd.io/namespace%3D" + ns
+				if out, err := exec.Command("kubectl", "delete", "--raw", path).CombinedOutput(); err != nil {
+					b.Fatalf("%s: %v\n%s", path, err, out)
+				}
 			}
 		}
 		b.Run(fmt.Sprintf("first/objects=%d", n), func(b *testing.B) {
