@@ -54,7 +54,7 @@ func setup(env *testscript.Env) error {
 		return err
 	}
 	for k, v := range map[string]string{
-		"HOME": home, "ROOT": root, "KUBECONFIG": os.Getenv("KUBECONFIG"), "DEVCLUSTER": os.Getenv("DEVCLUSTER"), "PATH": os.Getenv("PATH"),
+		"HOME": home, "ROOT": root, "ALLPATH": os.Getenv("PATH"), "KUBECONFIG": os.Getenv("KUBECONFIG"), "DEVCLUSTER": os.Getenv("DEVCLUSTER"), "PATH": os.Getenv("PATH"),
 		"GIT_CONFIG_NOSYSTEM": "1", "GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.com",
 		"GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "ada@example.com",
 		"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "init.defaultBranch", "GIT_CONFIG_VALUE_0": "main",
