@@ -2,10 +2,12 @@ package plugins
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -155,9 +157,11 @@ func owned(t *testing.T, ns, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command("gzip", "-dc")
-	c.Stdin = bytes.NewReader(raw)
-	out, err := c.Output()
+	zr, err := gzip.NewReader(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := io.ReadAll(zr)
 	if err != nil {
 		t.Fatal(err)
 	}

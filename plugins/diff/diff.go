@@ -69,8 +69,8 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 		return err
 	}
 	report := e.Diff(plan, o.showSecrets)
-	if external := env.Getenv("KUBECTL_EXTERNAL_DIFF"); external != "" && o.Format == "text" {
-		if err := runExternal(ctx, env, u, external, report); err != nil {
+	if env.Getenv("KUBECTL_EXTERNAL_DIFF") != "" && o.Format == "text" {
+		if err := runExternal(env, u, report); err != nil {
 			return err
 		}
 	} else if err := u.Diff(report); err != nil {

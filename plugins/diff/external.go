@@ -1,28 +1,25 @@
 package diff
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+
+	kubectldiff "k8s.io/kubectl/pkg/cmd/diff"
+	"k8s.io/utils/exec"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/ui"
 )
 
-// runExternal shows the differences with the user's program, as kubectl diff
-// does: it gets two directories with a file for each object that differs. No
-// shell is in between; words are split at spaces. Values of Secrets are masked
-// in the files, whatever was asked for: they are on a disk.
-func runExternal(ctx context.Context, env *cli.Env, u *ui.UI, program string, report gitops.DiffReport) error {
-	words := strings.Fields(program)
-	if len(words) == 0 {
-		return fmt.Errorf("KUBECTL_EXTERNAL_DIFF is blank")
-	}
+// runExternal shows the differences with the program that KUBECTL_EXTERNAL_DIFF
+// names, run by kubectl's own code: it gets two directories with a file for each
+// object that differs. Values of Secrets are masked in the files, whatever was
+// asked for: they are on a disk.
+func runExternal(env *cli.Env, u *ui.UI, report gitops.DiffReport) error {
 	dir, err := os.MkdirTemp("", "gitops-diff-")
 	if err != nil {
 		return err
@@ -53,12 +50,11 @@ func runExternal(ctx context.Context, env *cli.Env, u *ui.UI, program string, re
 		}
 	}
 	if n > 0 {
-		c := exec.CommandContext(ctx, words[0], append(words[1:], live, merged)...)
-		c.Stdin, c.Stdout, c.Stderr = env.In, env.Out, env.ErrOut
-		err := c.Run()
-		var exit *exec.ExitError
-		if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 1) {
-			return fmt.Errorf("KUBECTL_EXTERNAL_DIFF: %s: %w", words[0], err)
+		program := kubectldiff.DiffProgram{Exec: exec.New(), IOStreams: env.IOStreams}
+		err := program.Run(live, merged)
+		var exit exec.ExitError
+		if err != nil && !(errors.As(err, &exit) && exit.ExitStatus() == 1) { // 1: they differ
+			return fmt.Errorf("KUBECTL_EXTERNAL_DIFF: %w", err)
 		}
 	}
 	return u.DiffProblems(report)
