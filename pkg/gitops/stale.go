@@ -1,0 +1,135 @@
+package gitops
+
+import (
+	"context"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
+)
+
+// planPrunes decides what becomes of the objects that are owned and no longer
+// declared.
+func (e *Engine) planPrunes(ctx context.Context, r *Run, live map[plan.Entry]*unstructured.Unstructured, blind map[schema.GroupKind]bool) error {
+	desired := map[object.ID]*Planned{}
+	for _, p := range r.Kustomizations {
+		for _, c := range p.Changes {
+			desired[c.ID] = p
+		}
+	}
+	for _, p := range r.Kustomizations {
+		if p.record == nil || p.Suspended || len(p.Problems) > 0 {
+			continue
+		}
+		if err := e.planPrune(ctx, r, p, desired, live, blind); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) planPrune(ctx context.Context, r *Run, p *Planned, desired map[object.ID]*Planned, live map[plan.Entry]*unstructured.Unstructured, blind map[schema.GroupKind]bool) error {
+	var declared plan.Inventory
+	for _, c := range p.Changes {
+		declared = append(declared, c.Entry())
+	}
+	for _, stale := range p.record.Inventory.Minus(declared).Reversed() {
+		c := plan.Change{ID: stale.ID, Version: stale.Version, Action: plan.Skip}
+		u := live[stale]
+		if u == nil {
+			// The LIST sees what carries an owner's labels; what lost them, or may
+			// not be listed, is asked for by name.
+			var err error
+			if u, err = e.Cluster.Get(ctx, stale.ID, stale.Version); err != nil {
+				return err
+			}
+		}
+		c.Live = u
+		isKustomization := flux.IsKustomization(stale.ID.GroupKind())
+		switch {
+		case slices.Contains(p.LeftOut, stale.ID):
+			c.Reason = "a part of Flux itself"
+		case desired[stale.ID] != nil && (u == nil || !plan.Owned(u, p.Ref)):
+			c.Reason = keptByOther
+		case desired[stale.ID] != nil:
+			c.Reason = "moves to " + desired[stale.ID].Ref.String()
+			if p.moves == nil {
+				p.moves = map[object.ID]*Planned{}
+			}
+			p.moves[stale.ID] = desired[stale.ID]
+		case !p.Spec.Prune:
+			c.Reason = "spec.prune is false"
+		case !e.Options.Prune:
+			c.Reason = "--prune=false"
+		case u == nil && !isKustomization:
+			continue // gone already
+		case u != nil && plan.KeepReason(u, p.Ref) != "":
+			c.Reason = plan.KeepReason(u, p.Ref)
+			if !plan.Owned(u, p.Ref) {
+				c.Reason = keptByOther
+			}
+		default:
+			c.Action, c.Reason = plan.Delete, "no longer declared"
+		}
+		if isKustomization && c.Action == plan.Delete {
+			removed, err := e.planRemoval(ctx, r, flux.Ref{Namespace: stale.ID.Namespace, Name: stale.ID.Name}, desired)
+			if err != nil {
+				return err
+			}
+			switch {
+			case removed == nil && u == nil:
+				continue // gone, with its record
+			case removed != nil && removed.Suspended:
+				c.Action, c.Reason = plan.Skip, "suspended"
+			case removed != nil:
+				p.Removed = append(p.Removed, removed)
+			}
+			if u == nil && c.Action == plan.Delete {
+				c.Reason = "no longer declared; only its record is to go"
+			}
+		}
+		p.Prunes = append(p.Prunes, c)
+	}
+	return nil
+}
+
+// planRemoval plans the end of a Kustomization that Git no longer declares, by
+// its deletionPolicy: what it owns goes first, Kustomizations among it included.
+// nil means that the cluster remembers nothing of it.
+func (e *Engine) planRemoval(ctx context.Context, r *Run, ref flux.Ref, desired map[object.ID]*Planned) (*Planned, error) {
+	rec, err := e.Cluster.Load(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if rec.Live == nil && !rec.InConfigMap {
+		return nil, nil
+	}
+	p := &Planned{Kustomization: flux.Kustomization{Ref: ref}, record: rec}
+	p.Spec.Prune = true
+	if rec.Live != nil {
+		if p.Kustomization, err = flux.ParseKustomization(object.Object{Unstructured: rec.Live}); err != nil {
+			return nil, err
+		}
+	}
+	p.Suspended = p.Spec.Suspend
+	if p.Suspended || !deletes(p.Kustomization) {
+		return p, nil
+	}
+	p.Spec.Prune = true // what its deletionPolicy says of its end is what counts now
+	return p, e.planPrune(ctx, r, p, desired, nil, nil)
+}
+
+// deletes reports whether the end of k is the end of what it owns.
+func deletes(k flux.Kustomization) bool {
+	switch k.Spec.DeletionPolicy {
+	case "Orphan":
+		return false
+	case "Delete", "WaitForTermination":
+		return true
+	}
+	return k.Spec.Prune // MirrorPrune
+}
