@@ -83,6 +83,7 @@ func (e *Engine) compare(ctx context.Context, r *Run) error {
 			return err
 		}
 	}
+	e.checkOwners(r)
 	if err := e.checkNamespaces(ctx, r); err != nil {
 		return err
 	}
@@ -196,6 +197,28 @@ func (e *Engine) resolve(r *Run, p *Planned, resources map[cluster.Resource]bool
 		return object.Compare(a.ID, b.ID)
 	})
 	return nil
+}
+
+// checkOwners warns of an object that two Kustomizations declare: each run, and
+// a controller all the time, would hand it back and forth between them.
+func (e *Engine) checkOwners(r *Run) {
+	type owned struct {
+		by *Planned
+		at string
+	}
+	first := map[object.ID]owned{}
+	for _, p := range r.Kustomizations {
+		for _, c := range p.Changes {
+			was, twice := first[c.ID]
+			if !twice {
+				first[c.ID] = owned{p, c.Object.Where()}
+				continue
+			}
+			r.warn(e, Warning{Code: "two-owners", File: c.Object.File, Line: c.Object.Line, Object: c.ID.String(),
+				Message: fmt.Sprintf("%s and %s (%s) both declare it: each takes it from the other", p.Ref, was.by.Ref, was.at),
+				Hint:    "take it out of one of the two"})
+		}
+	}
 }
 
 // convert writes a Flux object in a version that the cluster serves: all
