@@ -54,16 +54,9 @@ type Warning struct {
 	Hint    string `json:"hint,omitempty"`
 }
 
-// Problem is one reason why a Kustomization failed. A Kustomization can have
-// many: all that is wrong is said at once.
-type Problem struct {
-	Code    string `json:"code"`
-	File    string `json:"file,omitempty"`
-	Line    int    `json:"line,omitempty"`
-	Object  string `json:"object,omitempty"`
-	Message string `json:"message"`
-	Hint    string `json:"hint,omitempty"`
-}
+// Problem is one reason why a Kustomization failed, with the same fields. A
+// Kustomization can have many: all that is wrong is said at once.
+type Problem Warning
 
 // KustomizationReport is what became of one Kustomization.
 type KustomizationReport struct {
