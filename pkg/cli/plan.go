@@ -48,6 +48,14 @@ func (p *Plan) Complete(c *cobra.Command, env *Env, args []string) error {
 	if p.Concurrency < 1 {
 		return Usage(c, "--concurrency %d: want at least 1", p.Concurrency)
 	}
+	if p.fieldManager == "" {
+		return Usage(c, "--field-manager is empty: an apply needs one (the default is %s)", flux.FieldManager)
+	}
+	for _, code := range p.Allow {
+		if err := OneOf(c, "allow", code, gitops.Overridable...); err != nil {
+			return err
+		}
+	}
 	p.FluxComponents, p.StrictVars = gitops.ComponentsMode(p.components), !p.looseVars
 	for _, arg := range args {
 		ref, err := Ref(c, env, arg)

@@ -88,7 +88,7 @@ func (e *Engine) checkMarkers(r *Run, p *Planned) {
 				if trap := m.Trap(); trap != "" {
 					r.warn(e, Warning{Code: "image-marker", File: file, Line: m.Line, Message: trap, Hint: hint})
 				}
-			case e.allowed("image-bare-tag"):
+			case e.allowed(bareTag):
 				r.warn(e, Warning{Code: "image-bare-tag", File: file, Line: m.Line, Message: why, Hint: hint})
 			default:
 				p.problem(reasonBuild, Problem{Code: "image-bare-tag", File: file, Line: m.Line, Message: why, Hint: hint})
@@ -153,8 +153,14 @@ func (e *Engine) leaveOut(r *Run, p *Planned, running bool) {
 	}
 }
 
-// protectedKinds take data or other objects along when they are deleted.
-var protectedKinds = []string{"Namespace", "CustomResourceDefinition", "PersistentVolume", "PersistentVolumeClaim"}
+// Overridable are the codes of the checks that --allow turns into warnings.
+var Overridable = []string{bareTag}
+
+// bareTag is the code of an image that an update has destroyed.
+const bareTag = "image-bare-tag"
+
+// ProtectedKinds take data or other objects along when they are deleted.
+var ProtectedKinds = []string{"Namespace", "CustomResourceDefinition", "PersistentVolume", "PersistentVolumeClaim"}
 
 // Guard refuses a run that would delete more than its user can have meant.
 // Deletions are counted whole, with what a removed Kustomization takes along.
@@ -238,7 +244,7 @@ func (e *Engine) protected(gone []plan.Change) []string {
 	var kinds []string
 	for _, c := range gone {
 		k := c.ID.Kind
-		if contains(protectedKinds, k) && (c.ID.Group == "" || c.ID.Group == "apiextensions.k8s.io") && !contains(e.Options.AllowDelete, k) && !contains(kinds, k) {
+		if contains(ProtectedKinds, k) && (c.ID.Group == "" || c.ID.Group == "apiextensions.k8s.io") && !contains(e.Options.AllowDelete, k) && !contains(kinds, k) {
 			kinds = append(kinds, k)
 		}
 	}

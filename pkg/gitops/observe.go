@@ -438,7 +438,7 @@ func (e *Engine) suspendedByHand(live *unstructured.Unstructured) bool {
 }
 
 func (e *Engine) mayRecreate(p *Planned, c *plan.Change) bool {
-	if contains(protectedKinds, c.ID.Kind) {
+	if contains(ProtectedKinds, c.ID.Kind) {
 		return false // they take data along, whatever is forced
 	}
 	return e.Options.Force || p.Spec.Force || flux.Marked(c.Object, flux.ForceKey, "enabled") || flux.Marked(c.Live, flux.ForceKey, "enabled")
@@ -452,8 +452,12 @@ func refused(p *Planned, c *plan.Change, err error) ([]Problem, error) {
 	}
 	var out []Problem
 	doc, _ := p.rendered.Document(*c.Object)
+	hint := no.Fix
+	if contains(ProtectedKinds, c.ID.Kind) && cluster.IsImmutable(err) {
+		hint = fmt.Sprintf("--force never recreates a %s, which takes data along: put the old value back, or delete it by hand", c.ID.Kind)
+	}
 	for _, reason := range no.Reasons {
-		problem := Problem{Code: "refused", File: c.Object.File, Line: c.Object.Line, Object: c.ID.String(), Message: reason, Hint: no.Fix}
+		problem := Problem{Code: "refused", File: c.Object.File, Line: c.Object.Line, Object: c.ID.String(), Message: reason, Hint: hint}
 		if path, _, ok := strings.Cut(reason, ": "); ok && doc.Node != nil && !strings.Contains(path, " ") {
 			problem.Line = object.LineOf(doc.Node, path)
 		}

@@ -3,7 +3,9 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,6 +95,11 @@ func (o *Options) complete(c *cobra.Command, env *cli.Env, args []string) error 
 	if o.AllowPrune < -1 {
 		return cli.Usage(c, "--allow-prune %d: want the number of deletions to allow", o.AllowPrune)
 	}
+	for _, kind := range o.AllowDelete {
+		if !slices.ContainsFunc(gitops.ProtectedKinds, func(k string) bool { return strings.EqualFold(k, kind) }) {
+			return cli.Usage(c, "--allow-delete=%s: want of %s", kind, strings.Join(gitops.ProtectedKinds, ", "))
+		}
+	}
 	if o.Timeout <= 0 || o.runTimeout < 0 {
 		return cli.Usage(c, "a timeout cannot be negative or zero")
 	}
@@ -111,11 +118,17 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 	}
 	defer u.Close()
 	e, err := o.engineFor(ctx, env)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
+		return o.outOfTime()
+	}
 	if err != nil {
 		return err
 	}
 	e.Events = u.Sink()
 	plan, err := e.Plan(ctx)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
+		return o.outOfTime()
+	}
 	if err != nil {
 		return err
 	}
@@ -159,6 +172,13 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 		return cli.Exit{Code: cli.ExitNo}
 	}
 	return printed
+}
+
+// outOfTime is a run that ended before it wrote anything.
+func (o *Options) outOfTime() error {
+	return &gitops.Refused{Code: "run-timeout",
+		Msg: fmt.Sprintf("--run-timeout %s was over before the plan was made; nothing was written", o.runTimeout),
+		Fix: "give it more time, or look for what is slow with -v"}
 }
 
 // engineFor opens source and cluster, and stays away from a live Flux.

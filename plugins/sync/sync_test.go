@@ -39,7 +39,7 @@ func TestFlags(t *testing.T) {
 		o.FluxComponents != gitops.ComponentsAuto || o.dryRun != "none" || o.Root != (flux.Ref{Namespace: "flux-system", Name: "flux-system"}) {
 		t.Errorf("the defaults: %+v", o)
 	}
-	o = run("-n", "ops", "--name", "cluster", "apps", "other/infra", "--dry-run", "--wait=spec", "--allow-delete", "Namespace,pv", "--no-strict-substitute")
+	o = run("-n", "ops", "--name", "cluster", "apps", "other/infra", "--dry-run", "--wait=spec", "--allow-delete", "Namespace,persistentvolume", "--no-strict-substitute")
 	if o.Root != (flux.Ref{Namespace: "ops", Name: "cluster"}) || o.dryRun != "server" || o.Wait != gitops.WaitSpec || o.StrictVars || len(o.AllowDelete) != 2 {
 		t.Errorf("%+v", o)
 	}
@@ -55,6 +55,9 @@ func TestFlagsThatCannotBeMeant(t *testing.T) {
 		"--engine=flux: want one of auto, local":         {"--engine=flux"},
 		"--flux-components=x: want one of auto, apply":   {"--flux-components=x"},
 		"--allow-prune -2: want the number of deletions": {"--allow-prune=-2"},
+		"--allow=typo: want one of image-bare-tag":       {"--allow=typo"},
+		"--allow-delete=PVC: want of Namespace":          {"--allow-delete=PVC"},
+		"--field-manager is empty":                       {"--field-manager="},
 		"--concurrency 0: want at least 1":               {"--concurrency=0"},
 		"a timeout cannot be negative or zero":           {"--timeout=0s"},
 		`"a/b/c" is not NAME or NAMESPACE/NAME`:          {"a/b/c"},
