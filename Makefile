@@ -49,11 +49,11 @@ lint: ## Check formatting, vet, and that go.mod and go.sum are complete; writes 
 	cd cmd/devcluster && $(GO) vet $(FLAGS) ./... && $(GO) mod tidy -diff
 
 .PHONY: bench
-bench: build tools ## Run all benchmarks, with a devcluster
+bench: build tools ## Run all benchmarks, with a devcluster; writes docs/benchmarks.md
 	@packages=$$(find pkg plugins cmd -name '*_test.go' ! -path 'cmd/devcluster/*' -exec grep -l '^func Benchmark' {} + | \
 		sed 's,^,./,; s,/[^/]*$$,,' | sort -u); \
 	if [ -z "$$packages" ]; then echo "there is no benchmark yet"; exit 0; fi; \
-	set -x; $(UP) $(GO) test $(FLAGS) -run '^$$' -bench . $(BENCHFLAGS) $$packages
+	set -x; BENCH_RECORD=1 $(UP) $(GO) test $(FLAGS) -run '^$$' -bench . $(BENCHFLAGS) $$packages
 
 .PHONY: demo
 demo: build tools ## Watch a repository become a healthy cluster

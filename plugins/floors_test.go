@@ -24,6 +24,7 @@ var floors = map[string]struct {
 	"pkg/image":            {[]string{"pkg/object"}, "values: image policies and markers"},
 	"pkg/plan":             {[]string{"pkg/object", "pkg/flux"}, "values: what to do and why"},
 	"pkg/source":           {values, "edge: Git and the disk"},
+	"pkg/bench":            {nil, "tests: figures into docs/benchmarks.md"},
 	"pkg/source/gitserver": {nil, "tests: real Git servers"},
 	"pkg/secret":           {values, "edge: keys"},
 	"pkg/render":           {values, "edge: kustomize, in memory"},
