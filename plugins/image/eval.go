@@ -96,16 +96,19 @@ func runEval(_ context.Context, c *cobra.Command, env *cli.Env, o *evalOptions) 
 	if err != nil {
 		return err
 	}
-	choice, ok := s.choose(p, repo, tags, o.explain)
-	if ok && !o.explain {
+	choice, problems := s.choose(p, repo, tags, o.explain)
+	switch {
+	case o.explain:
+		s.explain(choice)
+	case len(problems) == 0:
 		fmt.Fprintln(&s.text, choice.Tag)
 	}
 	return s.end()
 }
 
-// choose adds one policy's choice to the report, tells what is wrong with it, and
-// explains it if asked to.
-func (s *session) choose(p image.Policy, repo image.Repository, tags []string, explain bool) (image.Choice, bool) {
+// choose adds one policy's choice to the report, with every tag if asked to, and
+// tells what is wrong with it.
+func (s *session) choose(p image.Policy, repo image.Repository, tags []string, explain bool) (image.Choice, []*image.Problem) {
 	choice, err := image.Choose(p, repo.Exclusions(), tags)
 	r := PolicyReport{Namespace: p.Namespace, Name: p.Name, File: p.File, Line: p.Line, Repository: p.RepositoryRef().String(),
 		Tag: choice.Tag, Reason: choice.Reason}
@@ -120,13 +123,12 @@ func (s *session) choose(p image.Policy, repo image.Repository, tags []string, e
 	s.warn(choice.Warnings...)
 	if explain {
 		r.Tags = tagReports(choice)
-		s.explain(choice)
 	}
 	if err != nil {
 		s.fail(problems)
 	}
 	s.report.Policies = append(s.report.Policies, r)
-	return choice, err == nil
+	return choice, problems
 }
 
 // pick is the policy that is meant.

@@ -60,65 +60,26 @@ func runPolicy(ctx context.Context, c *cobra.Command, env *cli.Env, o *policyOpt
 	if err != nil {
 		return err
 	}
-	// What is wrong with a policy by itself costs no request.
-	wrong := make([][]*image.Problem, len(policies))
-	index := make([]int, len(policies)) // into repositories
-	var repositories []image.Repository
-	byPlace := map[image.Declared]int{}
-	for i, p := range policies {
-		wrong[i] = faults(p.Check())
-		r, err := t.repositoryOf(p)
-		wrong[i] = append(wrong[i], faults(err)...)
-		if len(wrong[i]) > 0 {
-			continue
-		}
-		n, ok := byPlace[r.Declared]
-		if !ok {
-			n = len(repositories)
-			byPlace[r.Declared] = n
-			repositories = append(repositories, r)
-		}
-		index[i] = n
-	}
-	answers, err := s.scan(ctx, &o.readOptions, t, repositories)
+	decisions, err := s.decide(ctx, &o.readOptions, t, policies, o.explain)
 	if err != nil {
 		return err
 	}
-	s.report.Policies = []PolicyReport{}
 	rows := [][]string{{"POLICY", "IMAGE", "TAG", "WHY"}}
-	told := map[int]bool{} // repositories whose problems have been told
-	for i, p := range policies {
-		if o.explain {
-			fmt.Fprintf(&s.text, "%s (%s)\n", printable(t.short(p.Ref)), printable(at(p.Declared)))
-		}
-		if len(wrong[i]) > 0 {
-			rows = append(rows, []string{t.short(p.Ref), "-", "-", "failed"})
-			s.refuse(p, "", wrong[i])
-			s.fail(wrong[i])
-			continue
-		}
-		r, a := repositories[index[i]], answers[index[i]]
-		if len(a.problems) > 0 {
-			rows = append(rows, []string{t.short(p.Ref), r.Spec.Image, "-", "failed"})
-			s.refuse(p, r.Ref.String(), a.problems)
-			if !told[index[i]] {
-				told[index[i]] = true
-				s.fail(a.problems)
-			}
-			continue
-		}
-		if reflect := p.Spec.DigestReflectionPolicy; reflect != "" && reflect != "Never" {
-			s.warn(image.Problem{Code: "image-digest", File: p.File, Line: p.Line, Object: p.String(),
-				Message: "spec.digestReflectionPolicy " + string(reflect) + ": the digest is not looked up yet, only the tag is"})
-		}
-		choice, ok := s.choose(p, r, a.tags, o.explain)
-		row := []string{t.short(p.Ref), r.Spec.Image, choice.Tag, choice.Reason}
-		if !ok {
+	for _, d := range decisions {
+		row := []string{t.short(d.policy.Ref), d.repository.Spec.Image, d.choice.Tag, d.choice.Reason}
+		if len(d.problems) > 0 {
 			row[2], row[3] = "-", "failed"
+		}
+		if row[1] == "" {
+			row[1] = "-"
 		}
 		rows = append(rows, row)
 		if o.explain {
-			fmt.Fprintln(&s.text)
+			fmt.Fprintf(&s.text, "%s (%s)\n", printable(t.short(d.policy.Ref)), printable(at(d.policy.Declared)))
+			if len(d.choice.Verdicts) > 0 {
+				s.explain(d.choice)
+				fmt.Fprintln(&s.text)
+			}
 		}
 	}
 	switch {
@@ -128,6 +89,69 @@ func runPolicy(ctx context.Context, c *cobra.Command, env *cli.Env, o *policyOpt
 		s.table(rows)
 	}
 	return s.end()
+}
+
+// decision is what one policy chose.
+type decision struct {
+	policy     image.Policy
+	repository image.Repository // the one that it means, empty where there is none
+	choice     image.Choice     // its Tag is "" where nothing was chosen
+	problems   []*image.Problem // why nothing was
+}
+
+// decide lets policies choose from what their registries have now, and reports
+// each. What is wrong with one is told, and leaves the others' choices standing.
+func (s *session) decide(ctx context.Context, o *readOptions, t *tree, policies []image.Policy, explain bool) ([]decision, error) {
+	// What is wrong with a policy by itself costs no request.
+	out := make([]decision, len(policies))
+	index := make([]int, len(policies)) // into repositories
+	var repositories []image.Repository
+	byPlace := map[image.Declared]int{}
+	for i, p := range policies {
+		d := &out[i]
+		d.policy, d.problems = p, faults(p.Check())
+		r, err := t.repositoryOf(p)
+		if d.problems = append(d.problems, faults(err)...); len(d.problems) > 0 {
+			continue
+		}
+		d.repository = r
+		n, ok := byPlace[r.Declared]
+		if !ok {
+			n = len(repositories)
+			byPlace[r.Declared] = n
+			repositories = append(repositories, r)
+		}
+		index[i] = n
+	}
+	answers, err := s.scan(ctx, o, t, repositories)
+	if err != nil {
+		return nil, err
+	}
+	s.report.Policies = []PolicyReport{}
+	told := map[int]bool{} // repositories whose problems have been told
+	for i := range out {
+		d := &out[i]
+		if len(d.problems) > 0 {
+			s.refuse(d.policy, "", d.problems)
+			s.fail(d.problems)
+			continue
+		}
+		a := answers[index[i]]
+		if d.problems = a.problems; len(d.problems) > 0 {
+			s.refuse(d.policy, d.repository.Ref.String(), d.problems)
+			if !told[index[i]] {
+				told[index[i]] = true
+				s.fail(d.problems)
+			}
+			continue
+		}
+		if reflect := d.policy.Spec.DigestReflectionPolicy; reflect != "" && reflect != "Never" {
+			s.warn(image.Problem{Code: "image-digest", File: d.policy.File, Line: d.policy.Line, Object: d.policy.String(),
+				Message: "spec.digestReflectionPolicy " + string(reflect) + ": the digest is not looked up yet, only the tag is"})
+		}
+		d.choice, d.problems = s.choose(d.policy, d.repository, a.tags, explain)
+	}
+	return out, nil
 }
 
 // refuse reports a policy that did not come to choose.
