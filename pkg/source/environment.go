@@ -94,9 +94,14 @@ func (e environment) expandHome(name string) string {
 	return name
 }
 
+// configs are the repository's own configuration, then the user's and the system's.
+func (r *repository) configs() []*config.Config {
+	return append([]*config.Config{r.config}, r.env.configs()...)
+}
+
 // excludesFile is the user's own list of ignored files, or "".
 func (r *repository) excludesFile() string {
-	for _, c := range append([]*config.Config{r.config}, r.env.configs()...) {
+	for _, c := range r.configs() {
 		if name := c.Section("core").Option("excludesfile"); name != "" {
 			return absolute(r.top, r.env.expandHome(name))
 		}
@@ -109,7 +114,7 @@ func (r *repository) excludesFile() string {
 
 // hasFilter reports whether a clean filter is configured other than Git LFS's, which is known.
 func (r *repository) hasFilter() bool {
-	for _, c := range append([]*config.Config{r.config}, r.env.configs()...) {
+	for _, c := range r.configs() {
 		for _, s := range c.Section("filter").Subsections {
 			if s.Name != "lfs" && (s.Option("clean") != "" || s.Option("process") != "") {
 				return true

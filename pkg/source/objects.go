@@ -106,6 +106,13 @@ func lookup[T any](o *objects, h plumbing.Hash, ask func(objectStore) (T, error)
 	return out, o.missing(h)
 }
 
+// add makes another database's objects known too.
+func (o *objects) add(other *objects) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.stores = append(o.stores, other.stores...)
+}
+
 func (o *objects) unreadable(h plumbing.Hash, err error) error {
 	return &Error{Where: o.where, What: "Git object " + h.String() + " cannot be read", Why: cause(err), Fix: "git fsck", err: err}
 }

@@ -26,20 +26,30 @@ func openFile(ctx context.Context, o Options, r remote) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	repo, err := discover(dir, o.Auth)
+	r.path = dir
+	repo, err := openDisk(r, o.Auth)
 	if err != nil {
 		return nil, err
 	}
-	if repo == nil || repo.top != "" && repo.top != dir {
-		return nil, &Error{Where: r.String(), What: "is not a Git repository", Fix: "for a plain directory: --source " + dir}
-	}
-	repo.top = ""
 	s, err := repo.snapshot(ctx, o, "")
 	if err != nil {
 		return nil, err
 	}
-	s.URL, s.Remotes = "file://"+filepath.ToSlash(dir), []string{r.String()}
+	s.URL, s.Remotes, s.remote = "file://"+filepath.ToSlash(dir), []string{r.String()}, dir
 	return s, nil
+}
+
+// openDisk opens the repository that lies at the path of a file URL, without its work tree.
+func openDisk(r remote, auth Auth) (*repository, error) {
+	repo, err := discover(r.path, auth)
+	if err != nil {
+		return nil, err
+	}
+	if repo == nil || repo.top != "" && repo.top != r.path {
+		return nil, &Error{Where: r.String(), What: "is not a Git repository", Fix: "for a plain directory: --source " + r.path}
+	}
+	repo.top = ""
+	return repo, nil
 }
 
 // session is a connection to git-upload-pack, over https or ssh.
@@ -76,15 +86,10 @@ func openRemote(ctx context.Context, o Options, r remote) (*Snapshot, error) {
 	store := memory.NewStorage()
 	if err := fetch(ctx, s, adv, pick, store); err != nil {
 		err = stopped(ctx, err)
-		var e *Error
-		if ctx.Err() != nil || errors.As(err, &e) {
-			return nil, err
-		}
-		why := o.Auth.scrub(err.Error(), r.password)
-		if strings.Contains(why, "not our ref") || errors.Is(err, errNotSent) {
+		if ctx.Err() == nil && notThere(err) {
 			return nil, &Error{Where: r.String(), What: "the server does not have commit " + o.Ref, Why: "or does not give out a commit that is in no branch", err: err}
 		}
-		return nil, &Error{Where: r.String(), What: "fetching failed", Why: why, err: err}
+		return nil, fetchError(r, err, o.Auth)
 	}
 	repo := &repository{
 		config: config.New(), refs: store, env: o.Auth.Env,
@@ -95,7 +100,27 @@ func openRemote(ctx context.Context, o Options, r remote) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return repo.fetched(ctx, r, best)
+	snap, err := repo.fetched(ctx, r, best)
+	if err != nil {
+		return nil, err
+	}
+	repo.cut = []plumbing.Hash{plumbing.NewHash(snap.Commit)}
+	snap.options, snap.remote = o, o.Source
+	return snap, nil
+}
+
+// notThere reports whether a server does not have, or does not give out, what was asked for.
+func notThere(err error) bool {
+	return errors.Is(err, errNotSent) || strings.Contains(err.Error(), "not our ref") || strings.Contains(err.Error(), "unadvertised object")
+}
+
+// fetchError is the error of a fetch that broke off.
+func fetchError(r remote, err error, a Auth) error {
+	var e *Error
+	if errors.As(err, &e) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return &Error{Where: r.String(), What: "fetching failed", Why: a.scrub(err.Error(), r.password), err: err}
 }
 
 // fetched is the snapshot of what was fetched from r.
@@ -133,7 +158,9 @@ func stopped(ctx context.Context, err error) error {
 type choice struct {
 	targets []target
 	wants   []plumbing.Hash
-	deep    bool // with the history: the commit may be anywhere in it
+	deep    bool            // with the history: the commit may be anywhere in it
+	haves   []plumbing.Hash // commits that need not be sent, with all their past
+	filter  packp.Filter    // what not to send, where the server knows filters
 }
 
 // pickRemote says what ref means among the references that a server advertises.
@@ -215,7 +242,7 @@ var errNotSent = errors.New("the commit was not sent")
 // fetch brings what was picked into store.
 func fetch(ctx context.Context, s session, adv *packp.AdvRefs, pick choice, store *memory.Storage) (err error) {
 	req := packp.NewUploadPackRequestFromCapabilities(adv.Capabilities)
-	req.Wants = pick.wants
+	req.Wants, req.Haves = pick.wants, pick.haves
 	if !pick.deep && adv.Capabilities.Supports(capability.Shallow) {
 		req.Depth = packp.DepthCommits(1)
 		if err := req.Capabilities.Set(capability.Shallow); err != nil {
@@ -224,6 +251,12 @@ func fetch(ctx context.Context, s session, adv *packp.AdvRefs, pick choice, stor
 	}
 	if adv.Capabilities.Supports(capability.NoProgress) {
 		if err := req.Capabilities.Set(capability.NoProgress); err != nil {
+			return err
+		}
+	}
+	if pick.filter != "" {
+		req.Filter = pick.filter
+		if err := req.Capabilities.Set(capability.Filter); err != nil {
 			return err
 		}
 	}

@@ -175,6 +175,9 @@ func (s *sshSession) fetch(_ context.Context, req *packp.UploadPackRequest) (io.
 	if err := req.UploadRequest.Encode(s.stdin); err != nil {
 		return nil, err
 	}
+	if err := req.UploadHaves.Encode(s.stdin, false); err != nil {
+		return nil, err
+	}
 	if err := pktline.NewEncoder(s.stdin).EncodeString("done\n"); err != nil {
 		return nil, err
 	}

@@ -27,6 +27,7 @@ type repository struct {
 	objects   *objects
 	refs      refReader
 	env       environment
+	cut       []plumbing.Hash // of what was fetched without its history: the commits it ends at
 }
 
 // refReader is what is needed of go-git's reference storages on disk and in memory.
@@ -177,6 +178,7 @@ func (r *repository) remotes() []string {
 	var first, rest []string
 	for _, s := range r.config.Section("remote").Subsections {
 		for _, url := range s.OptionAll("url") {
+			url = r.insteadOf(url)
 			if s.Name == "origin" {
 				first = append(first, withoutSecrets(url))
 			} else {
@@ -227,7 +229,7 @@ func (r *repository) snapshot(ctx context.Context, o Options, prefix string) (*S
 	}
 	s := &Snapshot{
 		Revision: target.revision(c.Hash), Branch: target.branch, Commit: c.Hash.String(),
-		Dir: r.top, Prefix: prefix, Remotes: r.remotes(), Links: map[string]string{}, repo: r,
+		Dir: r.top, Prefix: prefix, Remotes: r.remotes(), Links: map[string]string{}, repo: r, options: o,
 	}
 	committed := map[string]treeEntry{}
 	sub, ok, err := r.objects.subtree(c.TreeHash, prefix)

@@ -52,7 +52,9 @@ type Snapshot struct {
 	Dirty     []string          // tracked paths that differ from HEAD, staged or not, deleted too; sorted, relative to FS. Empty with Options.Ref
 	Untracked []string          // files neither tracked nor ignored, "dir/" for a repository inside; sorted, relative to FS
 
-	repo *repository
+	repo    *repository // nil for a plain directory
+	options Options     // what it was opened with
+	remote  string      // that it was fetched from, credentials and all; "" for a checkout
 }
 
 // Options say what to open and how.
