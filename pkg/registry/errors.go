@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
@@ -36,21 +37,25 @@ func (e *Error) Hint() string { return e.Fix }
 
 func (e *Error) Unwrap() error { return e.err }
 
-// explain says what err means to somebody who wants the tags of r.
-func explain(ctx context.Context, r Request, keys *keychain, err error) error {
+// explain says what err means to somebody who asks about r.
+func (r *Repository) explain(ctx context.Context, err error) error {
+	image, keys := r.request.Image, r.keys
 	if ctx.Err() != nil {
-		if r.Timeout > 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return &Error{Image: r.Image, What: fmt.Sprintf("no answer within %s", r.Timeout), err: err}
+		if r.request.Timeout > 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return &Error{Image: image, What: fmt.Sprintf("no answer within %s", r.request.Timeout), err: err}
 		}
 		return ctx.Err()
 	}
-	e := &Error{Image: r.Image, err: err}
+	if told := (*Error)(nil); errors.As(err, &told) {
+		return told
+	}
+	e := &Error{Image: image, err: err}
 	if answer := (*transport.Error)(nil); errors.As(err, &answer) {
 		e.Status = answer.StatusCode
 		e.Why = answerText(answer)
 		switch {
 		case e.Status == http.StatusUnauthorized:
-			e.What, e.Fix = "the registry asks for credentials; used: "+keys.used(), "docker login "+host(r.Image)+"; or spec.secretRef of the ImageRepository"
+			e.What, e.Fix = "the registry asks for credentials; used: "+keys.used(), "docker login "+r.host()+"; or spec.secretRef of the ImageRepository"
 		case e.Status == http.StatusForbidden:
 			e.What = "the registry forbids it; credentials used: " + keys.used()
 			e.Fix = "the user needs the right to pull; some registries say this of a repository that does not exist"
@@ -65,6 +70,10 @@ func explain(ctx context.Context, r Request, keys *keychain, err error) error {
 		}
 		return e
 	}
+	if cloud := (*loginError)(nil); errors.As(err, &cloud) {
+		e.What, e.Fix = cloud.Error(), cloud.fix()
+		return e
+	}
 	var dns *net.DNSError
 	var dial *net.OpError
 	switch why := cause(err); {
@@ -72,6 +81,7 @@ func explain(ctx context.Context, r Request, keys *keychain, err error) error {
 		e.What, e.Why, e.Fix = "the registry speaks http, not https", "", "spec.insecure: true on the ImageRepository"
 	case strings.Contains(why, "x509:") || strings.Contains(why, "certificate"):
 		e.What, e.Why = "the registry's certificate is not trusted", why
+		e.Fix = "spec.certSecretRef with the ca.crt that signed it"
 	case errors.As(err, &dns):
 		e.What, e.Why = "there is no host "+dns.Name, ""
 	case errors.As(err, &dial):
@@ -104,10 +114,10 @@ func cause(err error) string {
 	return err.Error()
 }
 
-func host(image string) string {
-	h, _, ok := strings.Cut(image, "/")
-	if !ok || !strings.ContainsAny(h, ".:") && h != "localhost" {
-		return "docker.io"
+// host is the registry as people type it.
+func (r *Repository) host() string {
+	if h := r.name.RegistryStr(); h != name.DefaultRegistry {
+		return h
 	}
-	return h
+	return "docker.io"
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -58,9 +59,22 @@ func parseDockerConfig(data []byte) ([]credential, error) {
 		}
 		out = append(out, c)
 	}
+	return out, nil
+}
+
+// parseDockerConfigs reads several, and puts what fits best first.
+func parseDockerConfigs(all [][]byte) ([]credential, error) {
+	var out []credential
+	for _, data := range all {
+		some, err := parseDockerConfig(data)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, some...)
+	}
 	// As the kubelet does: the longest path that fits wins, then a host without
 	// wildcards.
-	slices.SortFunc(out, func(a, b credential) int {
+	slices.SortStableFunc(out, func(a, b credential) int {
 		if d := len(b.path) - len(a.path); d != 0 {
 			return d
 		}
@@ -87,10 +101,13 @@ func (c credential) fits(host, repository string) bool {
 	return c.path == "" || repository == c.path || strings.HasPrefix(repository, c.path+"/")
 }
 
-// keychain looks among what was given first, then in the user's own.
+// keychain asks the cloud provider, if there is one, and nobody else. Else it
+// looks among what was given first, then in the user's own.
 type keychain struct {
-	given []credential
-	own   authn.Keychain
+	provider string
+	proxy    *url.URL // on the way to the provider
+	given    []credential
+	own      authn.Keychain
 
 	mu   sync.Mutex
 	from string // where the credentials came from, for messages
@@ -103,9 +120,13 @@ func (k *keychain) Resolve(target authn.Resource) (authn.Authenticator, error) {
 func (k *keychain) ResolveContext(ctx context.Context, target authn.Resource) (authn.Authenticator, error) {
 	host := target.RegistryStr()
 	repository := strings.TrimPrefix(strings.TrimPrefix(target.String(), host), "/")
+	if k.provider != "" && k.provider != "generic" {
+		k.note("the login of provider " + k.provider)
+		return login(ctx, k.provider, target.String(), k.proxy)
+	}
 	for _, c := range k.given {
 		if c.fits(host, repository) {
-			k.note("those of its secretRef")
+			k.note("those of its pull secrets")
 			return authn.FromConfig(c.auth), nil
 		}
 	}

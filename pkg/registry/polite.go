@@ -21,7 +21,12 @@ const maxBody = 64 << 20
 // polite sends requests again when that can help, a bounded number of times, and
 // leaves a host alone for as long as it asks.
 type polite struct {
-	inner   http.RoundTripper
+	inner http.RoundTripper
+	*limits
+}
+
+// limits are what all transports of a Client know of the hosts.
+type limits struct {
 	maxWait time.Duration
 	wait    func(context.Context, time.Duration) error
 
@@ -73,7 +78,7 @@ func (p *polite) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-func (p *polite) leave(host string, d time.Duration) {
+func (p *limits) leave(host string, d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if until := time.Now().Add(d); until.After(p.until[host]) {
@@ -84,7 +89,7 @@ func (p *polite) leave(host string, d time.Duration) {
 	}
 }
 
-func (p *polite) rest(host string) time.Duration {
+func (p *limits) rest(host string) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return time.Until(p.until[host])

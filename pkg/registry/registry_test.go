@@ -39,6 +39,21 @@ func (w *waits) wait(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
+func tags(ctx context.Context, c *Client, r Request) ([]string, error) {
+	repo, err := c.Open(r)
+	if err != nil {
+		return nil, err
+	}
+	return repo.Tags(ctx)
+}
+
+func some(config []byte) [][]byte {
+	if config == nil {
+		return nil
+	}
+	return [][]byte{dockerConfig("elsewhere.example.com", "bob", "hunter4"), config}
+}
+
 func dockerConfig(host, user, password string) []byte {
 	auth := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
 	return fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, host, auth)
@@ -48,7 +63,7 @@ func TestTags(t *testing.T) {
 	s := newServer(t)
 	s.push(t, "team/api", "1.0.0", "1.1.0", "latest")
 	c, _ := client()
-	got, err := c.Tags(t.Context(), Request{Image: s.host() + "/team/api"})
+	got, err := tags(t.Context(), c, Request{Image: s.host() + "/team/api"})
 	if want := []string{"1.0.0", "1.1.0", "latest"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v %v, want %v", got, err, want)
 	}
@@ -62,7 +77,7 @@ func TestFiftyThousandTags(t *testing.T) {
 	}
 	s.push(t, "team/api", want...)
 	c, _ := client()
-	got, err := c.Tags(t.Context(), Request{Image: s.host() + "/team/api"})
+	got, err := tags(t.Context(), c, Request{Image: s.host() + "/team/api"})
 	if err != nil || !slices.Equal(got, want) {
 		t.Fatalf("%d tags, %v", len(got), err)
 	}
@@ -108,7 +123,7 @@ func TestEmptyRepository(t *testing.T) {
 		return true
 	}
 	c, _ := client()
-	if got, err := c.Tags(t.Context(), Request{Image: s.host() + "/team/api"}); err != nil || got == nil || len(got) != 0 {
+	if got, err := tags(t.Context(), c, Request{Image: s.host() + "/team/api"}); err != nil || got == nil || len(got) != 0 {
 		t.Errorf("%v %v", got, err)
 	}
 }
@@ -138,7 +153,7 @@ func TestCredentials(t *testing.T) {
 			{"the user's own", own(right), nil, ""},
 			{"those given come first", own(other), right, ""},
 			{"those given are for another host", own(right), other, ""},
-			{"wrong ones", own(right), dockerConfig(s.host(), "ada", "hunter3"), "used: those of its secretRef: 401"},
+			{"wrong ones", own(right), dockerConfig(s.host(), "ada", "hunter3"), "used: those of its pull secrets: 401"},
 			{"the predecessor's form", nobody, fmt.Appendf(nil, `{%q:{"username":"ada","password":"secret: with a colon"}}`, "http://"+s.host()+"/v1/"), ""},
 			{"not JSON", nobody, []byte("hunter2"), "its credentials cannot be used: the dockerconfigjson is not JSON"},
 			{"not base64", nobody, fmt.Appendf(nil, `{"auths":{%q:{"auth":"hunter2"}}}`, s.host()), "not the base64 of USER:PASSWORD"},
@@ -146,7 +161,7 @@ func TestCredentials(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, basic=%v", test.name, basic), func(t *testing.T) {
 				c, _ := client()
 				c.Keychain = test.own
-				got, err := c.Tags(t.Context(), Request{Image: s.host() + "/team/api", DockerConfig: test.config})
+				got, err := tags(t.Context(), c, Request{Image: s.host() + "/team/api", DockerConfigs: some(test.config)})
 				if test.want == "" {
 					if err != nil || len(got) != 1 {
 						t.Errorf("%v %v", got, err)
@@ -189,7 +204,7 @@ func TestDockersOwnConfiguration(t *testing.T) {
 	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 	c, _ := client()
 	c.Keychain = nil
-	if got, err := c.Tags(t.Context(), Request{Image: s.host() + "/team/api"}); err != nil || len(got) != 1 {
+	if got, err := tags(t.Context(), c, Request{Image: s.host() + "/team/api"}); err != nil || len(got) != 1 {
 		t.Errorf("%v %v", got, err)
 	}
 }
@@ -202,7 +217,7 @@ func TestCredentialsFit(t *testing.T) {
 		"ghcr.io/team/api":{"username":"api"},
 		"*.azurecr.io":{"username":"any"},
 		"one.azurecr.io":{"username":"one"}}}`)
-	all, err := parseDockerConfig(config)
+	all, err := parseDockerConfigs([][]byte{config})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +281,7 @@ func TestRetries(t *testing.T) {
 			s.push(t, "team/api", "1.0.0")
 			s.mood = moody(test.times, test.status, map[string]string{"Retry-After": test.after})
 			c, w := client()
-			_, err := c.Tags(t.Context(), Request{Image: s.host() + "/team/api"})
+			_, err := tags(t.Context(), c, Request{Image: s.host() + "/team/api"})
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Fatalf("%v, want %q", err, test.want)
 			}
@@ -297,7 +312,7 @@ func TestARateLimitHoldsForAll(t *testing.T) {
 	s.mood = moody(1, 429, map[string]string{"Retry-After": "40"})
 	c, w := client()
 	for _, name := range []string{"team/api", "team/web"} {
-		if _, err := c.Tags(t.Context(), Request{Image: s.host() + "/" + name}); err != nil {
+		if _, err := tags(t.Context(), c, Request{Image: s.host() + "/" + name}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -333,7 +348,7 @@ func TestOutOfReach(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c, _ := client()
 			c.Transport = test.transport
-			got, err := c.Tags(t.Context(), test.request)
+			got, err := tags(t.Context(), c, test.request)
 			if test.want == "" {
 				if err != nil || len(got) != 1 {
 					t.Errorf("%v %v", got, err)
@@ -358,7 +373,7 @@ func TestAListThatNeverEnds(t *testing.T) {
 		return true
 	}
 	c, _ := client()
-	if _, err := c.Tags(t.Context(), Request{Image: s.host() + "/team/api"}); err == nil || !strings.Contains(err.Error(), "never ends") {
+	if _, err := tags(t.Context(), c, Request{Image: s.host() + "/team/api"}); err == nil || !strings.Contains(err.Error(), "never ends") {
 		t.Error(err)
 	}
 }
@@ -374,7 +389,7 @@ func TestAPageElsewhere(t *testing.T) {
 		return true
 	}
 	c, _ := client()
-	if _, err := c.Tags(t.Context(), Request{Image: s.host() + "/team/api"}); err == nil || !strings.Contains(err.Error(), "does not match") {
+	if _, err := tags(t.Context(), c, Request{Image: s.host() + "/team/api"}); err == nil || !strings.Contains(err.Error(), "does not match") {
 		t.Error(err)
 	}
 }
@@ -388,14 +403,14 @@ func TestInterrupted(t *testing.T) {
 		return true
 	}
 	c, _ := client()
-	if _, err := c.Tags(ctx, Request{Image: s.host() + "/team/api"}); !errors.Is(err, context.Canceled) {
+	if _, err := tags(ctx, c, Request{Image: s.host() + "/team/api"}); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	s.mood = func(w http.ResponseWriter, r *http.Request) bool {
 		<-r.Context().Done()
 		return true
 	}
-	_, err := c.Tags(t.Context(), Request{Image: s.host() + "/team/api", Timeout: 50 * time.Millisecond})
+	_, err := tags(t.Context(), c, Request{Image: s.host() + "/team/api", Timeout: 50 * time.Millisecond})
 	if err == nil || !strings.Contains(err.Error(), "no answer within 50ms") {
 		t.Error(err)
 	}

@@ -33,9 +33,12 @@ type server struct {
 	tags     map[string][]string // pages are cut from these: the handler sorts anew each time
 }
 
+// quiet is the log of servers.
+var quiet = log.New(io.Discard, "", 0)
+
 func newServer(t *testing.T) *server {
 	t.Helper()
-	s := &server{registry: ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0))), tags: map[string][]string{}}
+	s := &server{registry: ggcr.New(ggcr.Logger(quiet)), tags: map[string][]string{}}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(s.Close)
 	return s
@@ -72,7 +75,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.token(w, r)
 		return
 	}
-	repository := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/v2/"), "/tags/list")
+	repository := strings.TrimPrefix(r.URL.Path, "/v2/")
+	for _, part := range []string{"/tags/list", "/manifests/", "/blobs/"} {
+		repository, _, _ = strings.Cut(repository, part)
+	}
 	if s.user != "" && !s.allowed(r, repository) {
 		challenge := fmt.Sprintf(`Bearer realm="%s/token",service="the registry"`, s.URL)
 		if repository != "" {
