@@ -102,6 +102,12 @@ func Connect(getter genericclioptions.RESTClientGetter, userAgent string) (*Clus
 	return c, nil
 }
 
+// Configured reports whether anybody said which cluster this is: with no
+// kubeconfig it is kubectl's last resort, a server on localhost.
+func (c *Cluster) Configured() bool {
+	return c.Context != noContext || !strings.HasPrefix(c.Server, "http://localhost:8080")
+}
+
 // Reach asks the server for its version: the cheapest question that needs
 // the network, TLS and, on most servers, credentials.
 func (c *Cluster) Reach(ctx context.Context) error {

@@ -45,7 +45,7 @@ func (c *Cluster) refusal(err error, verb string, r Resource, id object.ID, u *u
 	e := &Refusal{ID: id, Verb: verb, Err: err}
 	if apierrors.IsForbidden(err) && strings.Contains(err.Error(), "cannot "+verb) {
 		where := "at the cluster scope"
-		if r.Namespaced {
+		if r.Namespaced && id.Namespace != "" {
 			where = "in namespace " + id.Namespace
 		}
 		e.Reasons = []string{fmt.Sprintf("forbidden: this user may not %s %s %s", verb, r.GroupResource(), where)}
@@ -60,8 +60,11 @@ func (c *Cluster) refusal(err error, verb string, r Resource, id object.ID, u *u
 }
 
 func namespaceFlag(r Resource, id object.ID) string {
-	if r.Namespaced {
+	switch {
+	case r.Namespaced && id.Namespace != "":
 		return " -n " + id.Namespace
+	case r.Namespaced:
+		return " -A"
 	}
 	return ""
 }

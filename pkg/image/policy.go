@@ -62,7 +62,11 @@ func (d Declared) problem(code, path, format string, args ...any) *Problem {
 // fields.
 type Policy struct {
 	Declared
-	Spec imagev1.ImagePolicySpec
+	Spec        imagev1.ImagePolicySpec
+	Annotations map[string]string
+	// Latest is what Flux has chosen last: status.latestRef, which only an object
+	// of a cluster has.
+	Latest Image
 }
 
 // Repository is a Flux ImageRepository of any version.
@@ -163,6 +167,7 @@ func Read(file string, data []byte) (Objects, []*Problem) {
 				problems = append(problems, at.problem("image-policy", "spec", "spec: %s", err))
 				continue
 			}
+			p.readMetadata()
 			out.Policies = append(out.Policies, p)
 		case RepositoryKind:
 			r := Repository{Declared: at}
@@ -172,6 +177,34 @@ func Read(file string, data []byte) (Objects, []*Problem) {
 			}
 			out.Repositories = append(out.Repositories, r)
 		}
+	}
+	return out, problems
+}
+
+// readMetadata reads what an ImagePolicy has besides its spec.
+func (p *Policy) readMetadata() {
+	if n := object.Find(p.node, "metadata", "annotations"); n != nil {
+		_ = n.Decode(&p.Annotations) // what is no map of strings, the API server refuses
+	}
+	for field, to := range map[string]*string{"name": &p.Latest.Name, "image": &p.Latest.Name, "tag": &p.Latest.Tag, "digest": &p.Latest.Digest} {
+		if n := object.Find(p.node, "status", "latestRef", field); n != nil {
+			*to = n.Value
+		}
+	}
+}
+
+// ReadLive reads an object as a cluster has it, in JSON or YAML. It stands in no
+// file, so that messages about it have no line.
+func ReadLive(data []byte) (Objects, []*Problem) {
+	out, problems := Read("", data)
+	for _, p := range problems {
+		p.Line = 0
+	}
+	for i := range out.Policies {
+		out.Policies[i].Line, out.Policies[i].node = 0, nil
+	}
+	for i := range out.Repositories {
+		out.Repositories[i].Line, out.Repositories[i].node = 0, nil
 	}
 	return out, problems
 }

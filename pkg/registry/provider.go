@@ -45,6 +45,9 @@ func (e *loginError) Unwrap() error { return e.err }
 
 // fix is what to type so that the machine has credentials.
 func (e *loginError) fix() string {
+	if strings.HasPrefix(e.err.Error(), "invalid ") { // the name of the registry, before anybody is asked
+		return "spec.provider is for registries of that cloud: leave it out"
+	}
 	switch e.provider {
 	case "aws":
 		return "aws sso login; or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; or docker login, and no spec.provider"

@@ -72,9 +72,10 @@ func TestProviderWithoutCredentials(t *testing.T) {
 	}}
 	for _, test := range []struct{ provider, image, want, hint string }{
 		{"aws", "123456789012.dkr.ecr.eu-west-1.amazonaws.com/api", "no login at aws: ", "aws sso login; "},
-		{"aws", "ghcr.io/team/api", "no login at aws: invalid AWS registry: 'ghcr.io'", ""},
-		{"azure", "ghcr.io/team/api", "no login at azure: ", "az login; "},
-		{"gcp", "ghcr.io/team/api", "no login at gcp: ", "gcloud auth application-default login; "},
+		{"aws", "ghcr.io/team/api", "no login at aws: invalid AWS registry: 'ghcr.io'", "spec.provider is for registries of that cloud"},
+		{"azure", "ghcr.io/team/api", "no login at azure: ", "spec.provider is for registries of that cloud"},
+		{"azure", "team.azurecr.io/api", "no login at azure: ", "az login; "},
+		{"gcp", "ghcr.io/team/api", "no login at gcp: ", "spec.provider is for registries of that cloud"},
 		{"oracle", "ghcr.io/team/api", "no login at oracle: provider 'oracle' not implemented", "spec.provider is one of generic, aws, azure, gcp"},
 	} {
 		_, err := tags(t.Context(), c, Request{Image: test.image, Insecure: true, Provider: test.provider})

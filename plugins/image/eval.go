@@ -96,39 +96,16 @@ func runEval(_ context.Context, c *cobra.Command, env *cli.Env, o *evalOptions) 
 	if err != nil {
 		return err
 	}
-	choice, problems := s.choose(p, repo, tags, o.explain)
+	d := decision{policy: p, repository: repo, tags: tags}
+	d.choose()
+	s.tellDecision(d, image.Written{}, o.explain)
 	switch {
 	case o.explain:
-		s.explain(choice)
-	case len(problems) == 0:
-		fmt.Fprintln(&s.text, choice.Tag)
+		s.explain(d.choice)
+	case len(d.problems) == 0:
+		fmt.Fprintln(&s.text, d.choice.Tag)
 	}
 	return s.end()
-}
-
-// choose adds one policy's choice to the report, with every tag if asked to, and
-// tells what is wrong with it.
-func (s *session) choose(p image.Policy, repo image.Repository, tags []string, explain bool) (image.Choice, []*image.Problem) {
-	choice, err := image.Choose(p, repo.Exclusions(), tags)
-	r := PolicyReport{Namespace: p.Namespace, Name: p.Name, File: p.File, Line: p.Line, Repository: p.RepositoryRef().String(),
-		Tag: choice.Tag, Reason: choice.Reason}
-	if p.Namespace == "" {
-		r.Repository = p.RepositoryRef().Name
-	}
-	if choice.Tag != "" && repo.Spec.Image != "" {
-		r.Image = image.Image{Name: repo.Spec.Image, Tag: choice.Tag}.String()
-	}
-	problems := faults(err)
-	r.Problems, r.Message = problemReports(problems)
-	s.warn(choice.Warnings...)
-	if explain {
-		r.Tags = tagReports(choice)
-	}
-	if err != nil {
-		s.fail(problems)
-	}
-	s.report.Policies = append(s.report.Policies, r)
-	return choice, problems
 }
 
 // pick is the policy that is meant.

@@ -17,6 +17,7 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/image"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/registry"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/ui"
 )
 
@@ -87,6 +88,9 @@ type session struct {
 	text     bytes.Buffer // the answer for people
 	failed   bool
 	asObject bool
+	where    string // the revision of the source, or the cluster
+
+	registries registry.Client
 }
 
 func newSession(c *cobra.Command, env *cli.Env, o *cli.Output) (*session, error) {
@@ -94,7 +98,7 @@ func newSession(c *cobra.Command, env *cli.Env, o *cli.Output) (*session, error)
 	if err != nil {
 		return nil, err
 	}
-	return &session{ui: u, env: env, report: newReport(), asObject: o.Format != "text"}, nil
+	return &session{ui: u, env: env, report: newReport(), asObject: o.Format != "text", registries: registry.Client{UserAgent: cli.UserAgent()}}, nil
 }
 
 // warn tells a warning once, on stderr and in the report.

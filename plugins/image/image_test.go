@@ -243,22 +243,7 @@ func TestCredentialsFromTheSource(t *testing.T) {
 
 	delete(files, "secret.yaml")
 	_, errs, _ = run(t, "", "list", "--source", write(t, files))
-	check(t, "stderr", errs, "spec.secretRef: there is no Secret flux-system/pull in the source; Docker's own credentials are used")
-}
-
-// What is not read of a repository is said.
-func TestWhatIsNotRead(t *testing.T) {
-	host, push := serve(t, "", "")
-	push("team/api", "1.0.0")
-	dir := write(t, map[string]string{
-		"a.yaml": repository("api", "v1", host+"/team/api", "  provider: aws\n  certSecretRef: {name: c}\n  proxySecretRef: {name: p}\n  serviceAccountName: s\n") +
-			policy("api", "v1", semver+"  digestReflectionPolicy: Always\n"),
-	})
-	_, errs, code := run(t, "", "policy", "--source", dir)
-	if code != 0 {
-		t.Errorf("exit code %d", code)
-	}
-	check(t, "stderr", errs, "spec.serviceAccountName, spec.provider, spec.certSecretRef, spec.proxySecretRef: not read", "spec.digestReflectionPolicy Always: the digest is not looked up yet")
+	check(t, "stderr", errs, "spec.secretRef: there is no Secret flux-system/pull in the source, and there is no cluster to ask; Docker's own credentials are used")
 }
 
 func TestDeclaredTwice(t *testing.T) {

@@ -71,7 +71,10 @@ func runList(ctx context.Context, c *cobra.Command, env *cli.Env, o *listOptions
 	for i, r := range repositories {
 		report := repositoryReport(r, answers[i])
 		row := []string{t.short(r.Ref), r.Spec.Image, strconv.Itoa(report.TagCount), strings.Join(report.Latest[:min(3, len(report.Latest))], " ")}
-		if len(answers[i].problems) > 0 {
+		switch {
+		case answers[i].suspended:
+			row[2], row[3] = "-", "suspended"
+		case len(answers[i].problems) > 0:
 			s.fail(answers[i].problems)
 			row[2], row[3] = "-", "failed"
 		}
@@ -87,7 +90,7 @@ func runList(ctx context.Context, c *cobra.Command, env *cli.Env, o *listOptions
 	}
 	if !o.tags {
 		if len(rows) == 1 {
-			s.warn(image.Problem{Code: "image-none", Message: "no file of the source declares an ImageRepository of " + image.Group})
+			s.none(t, image.RepositoryKind)
 		} else {
 			s.table(rows)
 		}
@@ -97,9 +100,9 @@ func runList(ctx context.Context, c *cobra.Command, env *cli.Env, o *listOptions
 
 // repositoryReport counts as Flux does: what is excluded does not exist.
 func repositoryReport(r image.Repository, a answer) RepositoryReport {
-	out := RepositoryReport{Namespace: r.Namespace, Name: r.Name, File: r.File, Line: r.Line, Image: r.Spec.Image, Latest: []string{}}
+	out := RepositoryReport{Namespace: r.Namespace, Name: r.Name, File: r.File, Line: r.Line, Image: r.Spec.Image, Latest: []string{}, Suspended: a.suspended}
 	out.Problems, out.Message = problemReports(a.problems)
-	if len(a.problems) > 0 {
+	if len(a.problems) > 0 || a.suspended {
 		return out
 	}
 	out.Tags = r.Included(a.tags)

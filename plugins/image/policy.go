@@ -67,7 +67,13 @@ func runPolicy(ctx context.Context, c *cobra.Command, env *cli.Env, o *policyOpt
 	rows := [][]string{{"POLICY", "IMAGE", "TAG", "WHY"}}
 	for _, d := range decisions {
 		row := []string{t.short(d.policy.Ref), d.repository.Spec.Image, d.choice.Tag, d.choice.Reason}
-		if len(d.problems) > 0 {
+		if d.image.Digest != "" {
+			row[2] += "@" + d.image.Digest[:min(len(d.image.Digest), len("sha256:")+12)]
+		}
+		switch {
+		case d.suspended != "":
+			row[2], row[3] = "-", d.suspended
+		case len(d.problems) > 0:
 			row[2], row[3] = "-", "failed"
 		}
 		if row[1] == "" {
@@ -84,79 +90,9 @@ func runPolicy(ctx context.Context, c *cobra.Command, env *cli.Env, o *policyOpt
 	}
 	switch {
 	case len(policies) == 0:
-		s.warn(image.Problem{Code: "image-none", Message: "no file of the source declares an ImagePolicy of " + image.Group})
+		s.none(t, image.PolicyKind)
 	case !o.explain:
 		s.table(rows)
 	}
 	return s.end()
-}
-
-// decision is what one policy chose.
-type decision struct {
-	policy     image.Policy
-	repository image.Repository // the one that it means, empty where there is none
-	choice     image.Choice     // its Tag is "" where nothing was chosen
-	problems   []*image.Problem // why nothing was
-}
-
-// decide lets policies choose from what their registries have now, and reports
-// each. What is wrong with one is told, and leaves the others' choices standing.
-func (s *session) decide(ctx context.Context, o *readOptions, t *tree, policies []image.Policy, explain bool) ([]decision, error) {
-	// What is wrong with a policy by itself costs no request.
-	out := make([]decision, len(policies))
-	index := make([]int, len(policies)) // into repositories
-	var repositories []image.Repository
-	byPlace := map[image.Declared]int{}
-	for i, p := range policies {
-		d := &out[i]
-		d.policy, d.problems = p, faults(p.Check())
-		r, err := t.repositoryOf(p)
-		if d.problems = append(d.problems, faults(err)...); len(d.problems) > 0 {
-			continue
-		}
-		d.repository = r
-		n, ok := byPlace[r.Declared]
-		if !ok {
-			n = len(repositories)
-			byPlace[r.Declared] = n
-			repositories = append(repositories, r)
-		}
-		index[i] = n
-	}
-	answers, err := s.scan(ctx, o, t, repositories)
-	if err != nil {
-		return nil, err
-	}
-	s.report.Policies = []PolicyReport{}
-	told := map[int]bool{} // repositories whose problems have been told
-	for i := range out {
-		d := &out[i]
-		if len(d.problems) > 0 {
-			s.refuse(d.policy, "", d.problems)
-			s.fail(d.problems)
-			continue
-		}
-		a := answers[index[i]]
-		if d.problems = a.problems; len(d.problems) > 0 {
-			s.refuse(d.policy, d.repository.Ref.String(), d.problems)
-			if !told[index[i]] {
-				told[index[i]] = true
-				s.fail(d.problems)
-			}
-			continue
-		}
-		if reflect := d.policy.Spec.DigestReflectionPolicy; reflect != "" && reflect != "Never" {
-			s.warn(image.Problem{Code: "image-digest", File: d.policy.File, Line: d.policy.Line, Object: d.policy.String(),
-				Message: "spec.digestReflectionPolicy " + string(reflect) + ": the digest is not looked up yet, only the tag is"})
-		}
-		d.choice, d.problems = s.choose(d.policy, d.repository, a.tags, explain)
-	}
-	return out, nil
-}
-
-// refuse reports a policy that did not come to choose.
-func (s *session) refuse(p image.Policy, repository string, problems []*image.Problem) {
-	r := PolicyReport{Namespace: p.Namespace, Name: p.Name, File: p.File, Line: p.Line, Repository: repository}
-	r.Problems, r.Message = problemReports(problems)
-	s.report.Policies = append(s.report.Policies, r)
 }

@@ -8,12 +8,13 @@ import (
 // Report is the answer of every image command for scripts. Names and their
 // order are a promise.
 type Report struct {
-	APIVersion   string             `json:"apiVersion"`
-	Kind         string             `json:"kind"` // ImageReport
-	Revision     string             `json:"revision,omitempty"`
-	Warnings     []gitops.Warning   `json:"warnings"`
-	Repositories []RepositoryReport `json:"repositories,omitempty"` // list
-	Policies     []PolicyReport     `json:"policies,omitempty"`     // policy, eval
+	APIVersion   string                `json:"apiVersion"`
+	Kind         string                `json:"kind"` // ImageReport
+	Revision     string                `json:"revision,omitempty"`
+	Cluster      *gitops.ClusterReport `json:"cluster,omitempty"` // where the objects are read from a cluster
+	Warnings     []gitops.Warning      `json:"warnings"`
+	Repositories []RepositoryReport    `json:"repositories,omitempty"` // list
+	Policies     []PolicyReport        `json:"policies,omitempty"`     // policy, eval
 }
 
 // RepositoryReport is what a registry has of one ImageRepository.
@@ -25,8 +26,9 @@ type RepositoryReport struct {
 	Image     string           `json:"image"`
 	TagCount  int              `json:"tagCount"` // without those excluded, as Flux counts
 	Excluded  int              `json:"excluded"`
-	Latest    []string         `json:"latestTags"`     // the first ten from Z to A, as Flux has them
-	Tags      []string         `json:"tags,omitempty"` // with --tags: all of them from A to Z
+	Suspended bool             `json:"suspended,omitempty"` // so the registry was not asked
+	Latest    []string         `json:"latestTags"`          // the first ten from Z to A, as Flux has them
+	Tags      []string         `json:"tags,omitempty"`      // with --tags: all of them from A to Z
 	Message   string           `json:"message,omitempty"`
 	Problems  []gitops.Problem `json:"problems,omitempty"`
 }
@@ -37,13 +39,14 @@ type PolicyReport struct {
 	Name       string           `json:"name"`
 	File       string           `json:"file"`
 	Line       int              `json:"line"`
-	Repository string           `json:"repository"` // NAMESPACE/NAME of the ImageRepository
-	Tag        string           `json:"tag"`        // "" where none was chosen
-	Digest     string           `json:"digest"`
-	Image      string           `json:"image"` // name:tag, "" where none was chosen or the name is not known
-	Previous   string           `json:"previous,omitempty"`
-	Reason     string           `json:"reason,omitempty"`  // why this tag
-	Message    string           `json:"message,omitempty"` // why none
+	Repository string           `json:"repository"`          // NAMESPACE/NAME of the ImageRepository
+	Suspended  bool             `json:"suspended,omitempty"` // the policy or its repository: nothing is chosen
+	Tag        string           `json:"tag"`                 // "" where none was chosen
+	Digest     string           `json:"digest"`              // where the policy reflects it
+	Image      string           `json:"image"`               // name:tag[@digest], "" where none was chosen or the name is not known
+	Previous   string           `json:"previous,omitempty"`  // what stands at the first marker now, or status.latestRef of the cluster's
+	Reason     string           `json:"reason,omitempty"`    // why this tag
+	Message    string           `json:"message,omitempty"`   // why none
 	Problems   []gitops.Problem `json:"problems,omitempty"`
 	Tags       []TagReport      `json:"tags,omitempty"` // with --explain: every tag
 }

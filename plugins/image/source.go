@@ -1,9 +1,7 @@
 package image
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,22 +26,30 @@ import (
 type readOptions struct {
 	cli.Source
 	cli.Output
-	timeout time.Duration
-	names   []image.Ref
+	timeout     time.Duration
+	suspended   bool
+	fromCluster bool
+	names       []image.Ref
 }
 
 func (o *readOptions) addFlags(env *cli.Env, f *pflag.FlagSet) {
 	o.Source.AddFlags(f)
 	o.Output.AddFlags(f)
+	env.Kube.AddFlags(f)
 	f.Lookup("path").Usage = "Directory of the source to read. Default: all of it."
 	_ = f.MarkHidden("name") // complete refuses it
-	f.StringVarP(env.Kube.Namespace, "namespace", "n", "", "Namespace of names, and of objects whose file says none; default "+cli.DefaultNamespace+".")
+	f.Lookup("namespace").Usage = "Namespace of names, and of objects whose file says none; default " + cli.DefaultNamespace + "."
 	f.DurationVar(&o.timeout, "timeout", time.Minute, "How long a registry may take where spec.timeout is absent.")
+	f.BoolVar(&o.suspended, "include-suspended", false, "Look at suspended repositories and policies, too.")
+	f.BoolVar(&o.fromCluster, "from-cluster", false, "Read the objects of the cluster instead of a source. The default outside of a Git repository.")
 }
 
 func (o *readOptions) complete(c *cobra.Command, env *cli.Env, args []string) error {
 	if c.Flags().Changed("name") {
 		return cli.Usage(c, "--name: there is no root Kustomization here; want names as arguments")
+	}
+	if o.fromCluster && (o.Source.Source != "" || o.Ref != "" || o.Path != "") {
+		return cli.Usage(c, "--from-cluster reads no source: leave out --source, --ref and --path")
 	}
 	if o.timeout <= 0 {
 		return cli.Usage(c, "a timeout cannot be negative or zero")
@@ -65,16 +71,24 @@ type tree struct {
 	problems  []*image.Problem // objects that cannot be read
 	files     []string         // all YAML files below --path
 	namespace string           // of objects whose file says none
+	live      bool             // read from a cluster: there are no files
+	markers   []image.Marker
 }
 
 // read opens the source and reads every YAML file of it, whether a kustomization
 // lists it or not.
 func (s *session) read(ctx context.Context, o *readOptions) (*tree, error) {
+	if o.fromCluster {
+		return s.readCluster(ctx)
+	}
 	auth, err := o.Source.Auth(s.env)
 	if err != nil {
 		return nil, err
 	}
 	snap, err := source.Open(ctx, source.Options{Source: o.Source.Source, Ref: o.Ref, WorkTree: true, Auth: auth})
+	if errors.Is(err, source.ErrNoRepository) && o.Ref == "" && o.Path == "" {
+		return s.readCluster(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -85,10 +99,8 @@ func (s *session) read(ctx context.Context, o *readOptions) (*tree, error) {
 			return nil, err
 		}
 	}
-	t := &tree{fs: snap.FS, namespace: cli.DefaultNamespace}
-	if ns := *s.env.Kube.Namespace; ns != "" {
-		t.namespace = ns
-	}
+	s.where = snap.Revision
+	t := &tree{fs: snap.FS, namespace: namespaceOf(s.env)}
 	err = fs.WalkDir(snap.FS, root, func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case ctx.Err() != nil:
@@ -122,6 +134,23 @@ func (s *session) tell(t *tree, o *readOptions, code string) {
 	}
 }
 
+// called is what messages say for where the objects are from.
+func (t *tree) called() string {
+	if t.live {
+		return "the cluster"
+	}
+	return "the source"
+}
+
+// none warns that there is no object of a kind.
+func (s *session) none(t *tree, kind string) {
+	message := "no file of the source declares an " + kind + " of " + image.Group
+	if t.live {
+		message = s.where + " has no " + kind + " of " + image.Group
+	}
+	s.warn(image.Problem{Code: "image-none", Message: message})
+}
+
 func isYAML(name string) bool {
 	return strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")
 }
@@ -132,6 +161,7 @@ func (s *session) readFile(t *tree, name string) {
 		s.warn(image.Problem{Code: "image-unread", File: name, Message: "cannot be read: " + err.Error()})
 		return
 	}
+	t.markers = append(t.markers, image.Markers(name, data)...)
 	objects, problems := image.Read(name, data)
 	for _, p := range problems {
 		if p.Code == "image-yaml" { // most likely a template
@@ -207,7 +237,7 @@ func named[T any](s *session, t *tree, all []T, what string, names []image.Ref, 
 			}
 			have = "there is " + some(slices.Compact(refs))
 		}
-		return nil, fmt.Errorf("no %s %s in %s: %s", what, name, s.report.Revision, have)
+		return nil, fmt.Errorf("no %s %s in %s: %s", what, name, s.where, have)
 	}
 	return out, nil
 }
@@ -244,7 +274,7 @@ func (t *tree) repositoryOf(p image.Policy) (image.Repository, error) {
 	}
 	if nearest < 0 {
 		return best, &image.Problem{Code: "image-repository", File: p.File, Line: p.Line, Object: p.String(),
-			Message: "there is no ImageRepository " + ref.String() + " in the source", Hint: "add it, or mend spec.imageRepositoryRef"}
+			Message: "there is no ImageRepository " + ref.String() + " in " + t.called(), Hint: "add it, or mend spec.imageRepositoryRef"}
 	}
 	return best, nil
 }
@@ -263,106 +293,6 @@ func common(a, b string) int {
 	return last
 }
 
-// request is what to ask a registry about r, with the credentials that its
-// secretRef has in the source.
-func (s *session) request(t *tree, keys *secret.Keyring, r image.Repository, timeout time.Duration) registry.Request {
-	q := registry.Request{Image: r.Spec.Image, Insecure: r.Spec.Insecure, Timeout: timeout}
-	if r.Spec.Timeout != nil && r.Spec.Timeout.Duration > 0 {
-		q.Timeout = r.Spec.Timeout.Duration
-	}
-	warn := func(message, hint string) {
-		s.warn(image.Problem{Code: "image-credentials", File: r.File, Line: r.Line, Object: r.String(), Message: message, Hint: hint})
-	}
-	if ref := r.Spec.SecretRef; ref != nil {
-		config, why := t.dockerConfig(keys, image.Ref{Namespace: r.Namespace, Name: ref.Name}, r.File)
-		if q.DockerConfig = config; config == nil {
-			warn("spec.secretRef: "+why+"; Docker's own credentials are used", "")
-		}
-	}
-	var unread []string
-	if r.Spec.ServiceAccountName != "" {
-		unread = append(unread, "serviceAccountName")
-	}
-	if r.Spec.Provider != "" && r.Spec.Provider != "generic" {
-		unread = append(unread, "provider")
-	}
-	if r.Spec.CertSecretRef != nil {
-		unread = append(unread, "certSecretRef")
-	}
-	if r.Spec.ProxySecretRef != nil {
-		unread = append(unread, "proxySecretRef")
-	}
-	if len(unread) > 0 {
-		warn("spec."+strings.Join(unread, ", spec.")+": not read; what this machine has is used: Docker's credentials, trusted certificates, proxies of the environment", "")
-	}
-	return q
-}
-
-// dockerConfig finds a Secret in the source, sealed or not, and its registry
-// credentials. Of several with that name, the one nearest to the file near.
-func (t *tree) dockerConfig(keys *secret.Keyring, ref image.Ref, near string) (config []byte, why string) {
-	files := secret.Overlay(t.fs, keys, secret.OverlayOptions{Configured: true})
-	nearest := -1
-	why = "there is no Secret " + ref.String() + " in the source"
-	for _, name := range t.files {
-		raw, err := fs.ReadFile(t.fs, name)
-		if err != nil || !bytes.Contains(raw, []byte("dockerconfigjson")) && !bytes.Contains(raw, []byte(".dockercfg")) {
-			continue
-		}
-		// In a file that is sealed to the kind, the names are known only when it is open.
-		data, err := files.ReadFile(name)
-		if err != nil {
-			continue
-		}
-		docs, err := object.Documents(name, data)
-		if err != nil {
-			continue
-		}
-		for _, d := range docs {
-			at := image.Declared{Ref: image.Ref{Namespace: d.Namespace, Name: d.Name}, File: name}
-			at.Namespace = t.namespaceOf(at)
-			if d.Kind != "Secret" || at.Ref != ref || common(name, near) <= nearest {
-				continue
-			}
-			found, err := credentials(d)
-			if err != nil {
-				why = object.Where(name, d.Line) + ": " + err.Error()
-				continue
-			}
-			config, nearest = found, common(name, near)
-		}
-	}
-	if config == nil {
-		for _, p := range files.Problems() {
-			why += "; " + p.Error()
-		}
-	}
-	return config, why
-}
-
-// credentials is the .dockerconfigjson of a Secret.
-func credentials(d object.Document) ([]byte, error) {
-	for _, key := range []string{".dockerconfigjson", ".dockercfg"} {
-		if n := object.Find(d.Node, "stringData", key); n != nil {
-			if strings.HasPrefix(n.Value, "ENC[") {
-				return nil, errors.New("the Secret is sealed, and could not be opened")
-			}
-			return []byte(n.Value), nil
-		}
-		if n := object.Find(d.Node, "data", key); n != nil {
-			if strings.HasPrefix(n.Value, "ENC[") {
-				return nil, errors.New("the Secret is sealed, and could not be opened")
-			}
-			data, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(n.Value), ""))
-			if err != nil {
-				return nil, fmt.Errorf("data[%q] is not base64", key)
-			}
-			return data, nil
-		}
-	}
-	return nil, errors.New("the Secret has no .dockerconfigjson")
-}
-
 // scan asks the registries about repositories, all at once. Answers are in the
 // order of the repositories; what is wrong with one is its problems.
 func (s *session) scan(ctx context.Context, o *readOptions, t *tree, repositories []image.Repository) ([]answer, error) {
@@ -371,21 +301,30 @@ func (s *session) scan(ctx context.Context, o *readOptions, t *tree, repositorie
 		return nil, err
 	}
 	out := make([]answer, len(repositories))
-	var requests []registry.Request
+	var sound []image.Repository
 	var asked []int
 	for i, r := range repositories {
-		if err := r.Check(); err != nil {
+		switch err := r.Check(); {
+		case r.Spec.Suspend && !o.suspended:
+			out[i].suspended = true
+		case err != nil:
 			out[i].problems = faults(err)
-			continue
+		default:
+			asked, sound = append(asked, i), append(sound, r)
 		}
-		asked = append(asked, i)
-		requests = append(requests, s.request(t, keys, r, o.timeout))
 	}
-	client := registry.Client{UserAgent: cli.UserAgent()}
-	for n, a := range client.All(ctx, requests) {
-		i := asked[n]
-		if a.Err != nil {
-			out[i].problems = []*image.Problem{unanswered(repositories[i], a.Err)}
+	requests, wrong := s.requests(ctx, t, keys, sound, o.timeout)
+	var send []registry.Request
+	var to []int
+	for n, i := range asked {
+		if out[i].problems = wrong[n]; len(wrong[n]) == 0 {
+			send, to = append(send, requests[n]), append(to, i)
+		}
+	}
+	for n, a := range s.registries.All(ctx, send) {
+		i := to[n]
+		if out[i].registry = a.Repository; a.Err != nil {
+			out[i].problems = []*image.Problem{unanswered(repositories[i].Declared, a.Err)}
 			continue
 		}
 		out[i].tags = s.valid(repositories[i], a.Tags)
@@ -395,12 +334,14 @@ func (s *session) scan(ctx context.Context, o *readOptions, t *tree, repositorie
 
 // answer is what is known of one repository.
 type answer struct {
-	tags     []string
-	problems []*image.Problem
+	registry  *registry.Repository // to ask more of
+	tags      []string
+	problems  []*image.Problem
+	suspended bool // so nobody was asked
 }
 
-func unanswered(r image.Repository, err error) *image.Problem {
-	p := &image.Problem{Code: "image-registry", File: r.File, Line: r.Line, Object: r.String(), Message: err.Error()}
+func unanswered(d image.Declared, err error) *image.Problem {
+	p := &image.Problem{Code: "image-registry", File: d.File, Line: d.Line, Object: d.String(), Message: err.Error()}
 	if e := (*registry.Error)(nil); errors.As(err, &e) {
 		p.Hint = e.Hint()
 	}
