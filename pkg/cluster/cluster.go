@@ -22,17 +22,27 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 )
 
-// Cluster is a connection to one API server. Safe for concurrent use.
+// Cluster is a connection to one API server, as one user. Safe for concurrent use.
 type Cluster struct {
 	Context string // name of the kubeconfig context; "in-cluster" or "no-context" without one
 	Server  string // URL
 
 	// FieldManager of what is applied.
 	FieldManager string
+	// Impersonated is the user as whom everything is asked, "" for oneself.
+	Impersonated string
 
-	dynamic   dynamic.Interface
+	remote  bool     // not the one at hand: of a spec.kubeConfig
+	self    *Cluster // the same connection as oneself; nil where this is it
+	config  *rest.Config
+	dynamic dynamic.Interface
+	counts  *counts
+	*kinds
+}
+
+// kinds is what is known of the kinds that a server has, whoever asks.
+type kinds struct {
 	discovery discovery.CachedDiscoveryInterface
-	counts    *counts
 
 	mu       sync.Mutex
 	mapper   meta.ResettableRESTMapper
@@ -70,8 +80,9 @@ func Connect(getter genericclioptions.RESTClientGetter, userAgent string) (*Clus
 		Context:      noContext,
 		Server:       config.Host,
 		FieldManager: flux.FieldManager,
+		config:       config,
 		counts:       n,
-		resolved:     map[schema.GroupVersionKind]Resource{},
+		kinds:        &kinds{resolved: map[schema.GroupVersionKind]Resource{}},
 	}
 	if raw, err := getter.ToRawKubeConfigLoader().RawConfig(); err == nil && raw.CurrentContext != "" {
 		c.Context = raw.CurrentContext
@@ -119,6 +130,9 @@ func (c *Cluster) Reach(ctx context.Context) error {
 
 // unreachable explains an error that says nothing about an object.
 func (c *Cluster) unreachable(err error) error {
+	if c.remote {
+		return &Error{What: fmt.Sprintf("the cluster of %s (%s) does not answer", c.Context, c.Server), Why: err, Fix: "look at the address and the credentials in " + c.Context}
+	}
 	fix := fmt.Sprintf("kubectl --context %s version, to see whether the cluster answers", c.Context)
 	if c.Context == noContext {
 		fix = "set KUBECONFIG or --kubeconfig, and choose --context NAME"

@@ -48,8 +48,12 @@ func (c *Cluster) refusal(err error, verb string, r Resource, id object.ID, u *u
 		if r.Namespaced && id.Namespace != "" {
 			where = "in namespace " + id.Namespace
 		}
-		e.Reasons = []string{fmt.Sprintf("forbidden: this user may not %s %s %s", verb, r.GroupResource(), where)}
-		e.Fix = fmt.Sprintf("kubectl auth can-i %s %s%s, or use --as or --context", verb, r.GroupResource(), namespaceFlag(r, id))
+		who, as, or := "this user", "", ", or use --as or --context"
+		if c.Impersonated != "" {
+			who, as, or = c.Impersonated, " --as "+c.Impersonated, ""
+		}
+		e.Reasons = []string{fmt.Sprintf("forbidden: %s may not %s %s %s", who, verb, r.GroupResource(), where)}
+		e.Fix = fmt.Sprintf("kubectl auth can-i %s %s%s%s%s", verb, r.GroupResource(), namespaceFlag(r, id), as, or)
 		return e
 	}
 	e.Reasons = reasons(status.Status(), u)

@@ -53,11 +53,9 @@ var ErrStale = errors.New("the cluster no longer has a kind that it had")
 // Owned lists the objects of the given kinds that carry Flux's owner labels,
 // whoever the owner, one LIST a kind and version, in parallel: an object is
 // compared in the version that it is written in. A kind that may not be
-// listed cluster-wide is left out, and named in denied: its objects are then
-// read one by one.
-func (c *Cluster) Owned(ctx context.Context, resources []Resource) (live map[plan.Entry]*unstructured.Unstructured, denied []Resource, err error) {
+// listed cluster-wide is left out: its objects are then read one by one.
+func (c *Cluster) Owned(ctx context.Context, resources []Resource) (map[plan.Entry]*unstructured.Unstructured, error) {
 	lists := make([][]*unstructured.Unstructured, len(resources))
-	forbidden := make([]bool, len(resources))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(concurrency)
 	for i, r := range resources {
@@ -73,7 +71,7 @@ func (c *Cluster) Owned(ctx context.Context, resources []Resource) (live map[pla
 			case apierrors.IsNotFound(err):
 				return ErrStale
 			case apierrors.IsForbidden(err), apierrors.IsMethodNotSupported(err):
-				forbidden[i] = true
+				lists[i] = nil
 			case err != nil:
 				return fmt.Errorf("list %s: %w", r.GroupResource(), err)
 			}
@@ -81,20 +79,17 @@ func (c *Cluster) Owned(ctx context.Context, resources []Resource) (live map[pla
 		})
 	}
 	if err := g.Wait(); errors.Is(err, ErrStale) {
-		return nil, nil, err
+		return nil, err
 	} else if err != nil {
-		return nil, nil, c.unreachable(err)
+		return nil, c.unreachable(err)
 	}
-	live = map[plan.Entry]*unstructured.Unstructured{}
-	for i, list := range lists {
+	live := map[plan.Entry]*unstructured.Unstructured{}
+	for _, list := range lists {
 		for _, u := range list {
 			live[plan.Entry{ID: object.IDOf(u), Version: u.GroupVersionKind().Version}] = u
 		}
-		if forbidden[i] {
-			denied = append(denied, resources[i])
-		}
 	}
-	return live, denied, nil
+	return live, nil
 }
 
 // concurrency bounds the requests under way at once.

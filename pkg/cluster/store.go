@@ -25,7 +25,8 @@ import (
 // The ConfigMap that stands in for a Kustomization's status where the cluster
 // has no such kind: gitops-<name> in the Kustomization's namespace. Its
 // "status" is a KustomizationStatus in JSON without the inventory; its binary
-// "inventory" is the entries in JSON, compressed: a ConfigMap holds 1 MiB.
+// "inventory" is the entries in JSON, compressed: a ConfigMap holds 1 MiB. Its
+// "end" is what is to be known of the spec once Git has it no longer, in JSON.
 const (
 	// Not "kubectl-…": Flux takes over the fields of managers that begin so.
 	managerName   = "gitops-inventory"
@@ -34,6 +35,7 @@ const (
 	recordLabel   = "kubectl-gitops.dev/kustomization"
 	recordPrefix  = "gitops-"
 	statusKey     = "status"
+	endKey        = "end"
 	inventoryKey  = "inventory.json.gz"
 	recordVersion = "v1"
 )
@@ -52,7 +54,9 @@ type Record struct {
 	Status kustomizev1.KustomizationStatus
 	// InConfigMap says that a ConfigMap holds a part of it.
 	InConfigMap bool
-	Inventory   plan.Inventory
+	// End is what the ConfigMap has of the spec; nil where it has nothing.
+	End       *flux.End
+	Inventory plan.Inventory
 }
 
 // kustomizations is the served resource of Flux's Kustomization, ok false
@@ -114,6 +118,12 @@ func (c *Cluster) Load(ctx context.Context, ref flux.Ref) (*Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configmap/%s in %s: %w", cm.GetName(), ref.Namespace, err)
 	}
+	if text, _, _ := unstructured.NestedString(cm.Object, "data", endKey); text != "" {
+		rec.End = &flux.End{}
+		if err := json.Unmarshal([]byte(text), rec.End); err != nil {
+			return nil, fmt.Errorf("configmap/%s in %s: %s: %w", cm.GetName(), ref.Namespace, endKey, err)
+		}
+	}
 	rec.InConfigMap = true
 	if rec.Live == nil || len(rec.Status.Conditions) == 0 {
 		status.Inventory = rec.Status.Inventory
@@ -154,11 +164,12 @@ func decodeRecord(cm *unstructured.Unstructured) (status kustomizev1.Kustomizati
 	return status, inv, err
 }
 
-// Save stores status and inv as those of ref: in the status of the
+// Save stores status and inv as those of k: in the status of the
 // Kustomization where the cluster has it, else in the ConfigMap (whose
 // namespace is made when it is missing). A ConfigMap that is no longer needed
 // goes once the status holds all.
-func (c *Cluster) Save(ctx context.Context, ref flux.Ref, status kustomizev1.KustomizationStatus, inv plan.Inventory) error {
+func (c *Cluster) Save(ctx context.Context, k flux.Kustomization, status kustomizev1.KustomizationStatus, inv plan.Inventory) error {
+	ref := k.Ref
 	r, ok, err := c.kustomizations()
 	if err != nil {
 		return err
@@ -178,12 +189,17 @@ func (c *Cluster) Save(ctx context.Context, ref flux.Ref, status kustomizev1.Kus
 			return fmt.Errorf("%s: store the inventory: %w", ref, err)
 		}
 	}
-	return c.saveConfigMap(ctx, ref, status, inv)
+	return c.saveConfigMap(ctx, k, status, inv)
 }
 
-func (c *Cluster) saveConfigMap(ctx context.Context, ref flux.Ref, status kustomizev1.KustomizationStatus, inv plan.Inventory) error {
+func (c *Cluster) saveConfigMap(ctx context.Context, k flux.Kustomization, status kustomizev1.KustomizationStatus, inv plan.Inventory) error {
+	ref := k.Ref
 	status.Inventory = nil
 	text, err := json.Marshal(status)
+	if err != nil {
+		return err
+	}
+	end, err := json.Marshal(k.End())
 	if err != nil {
 		return err
 	}
@@ -205,7 +221,7 @@ func (c *Cluster) saveConfigMap(ctx context.Context, ref flux.Ref, status kustom
 			"name": recordPrefix + ref.Name, "namespace": ref.Namespace,
 			"labels": map[string]any{managedBy: managedByUs, recordLabel: ref.Name},
 		},
-		"data":       map[string]any{statusKey: string(text)},
+		"data":       map[string]any{statusKey: string(text), endKey: string(end)},
 		"binaryData": map[string]any{inventoryKey: packed.Bytes()},
 	})
 	if err != nil {
@@ -265,6 +281,9 @@ func (c *Cluster) HasNamespace(ctx context.Context, name string) (Presence, erro
 	u, err := c.at(namespaces, "").Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return Absent, nil
+	}
+	if apierrors.IsForbidden(err) {
+		return Present, nil // what would be in it tells
 	}
 	if err != nil {
 		return Absent, fmt.Errorf("namespace/%s: %w", name, err)

@@ -258,7 +258,7 @@ func (t *task) prepare(ctx context.Context, tasks map[*Planned]*task) error {
 		}
 		ask = append(ask, c)
 		// A kind whose maker failed does not come: to ask says so.
-		if maker := tasks[t.r.crds[c.ID.GroupKind()].maker()]; c.Pending == pendingKind && maker != nil && isClosed(maker.applied) && maker.written {
+		if maker := tasks[t.r.definition(t.Planned, c.ID.GroupKind()).maker()]; c.Pending == pendingKind && maker != nil && isClosed(maker.applied) && maker.written {
 			wait = append(wait, c.Object.GroupVersionKind())
 		}
 	}
@@ -266,7 +266,7 @@ func (t *task) prepare(ctx context.Context, tasks map[*Planned]*task) error {
 		return nil
 	}
 	t.e.progress(t.Ref, "asking the server about "+count(len(ask), "object"))
-	if err := t.e.Cluster.AwaitKinds(ctx, wait, definitionsTimeout); err != nil && !cluster.IsNoKind(err) {
+	if err := t.cluster.AwaitKinds(ctx, wait, definitionsTimeout); err != nil && !cluster.IsNoKind(err) {
 		return err
 	}
 	return t.ask(ctx, ask)
@@ -275,9 +275,9 @@ func (t *task) prepare(ctx context.Context, tasks map[*Planned]*task) error {
 // ownPending reports whether c waits for something that t itself makes.
 func (t *task) ownPending(c *plan.Change) bool {
 	if c.Pending == pendingKind {
-		return t.r.crds[c.ID.GroupKind()].by == t.Planned
+		return t.r.definition(t.Planned, c.ID.GroupKind()).maker() == t.Planned
 	}
-	return t.r.spaces[c.ID.Namespace] == t.Planned || t.r.crds[c.ID.GroupKind()] != nil && t.r.crds[c.ID.GroupKind()].by == t.Planned
+	return t.r.space(t.Planned, c.ID.Namespace) == t.Planned || t.r.definition(t.Planned, c.ID.GroupKind()).maker() == t.Planned
 }
 
 // ask dry-runs changes that were pending. Refusals become Problems.
@@ -288,7 +288,7 @@ func (t *task) ask(ctx context.Context, changes []*plan.Change) error {
 	for i, c := range changes {
 		g.Go(func() error {
 			c.Pending = ""
-			if _, err := t.e.Cluster.Resolve(c.Object.GroupVersionKind()); err != nil {
+			if _, err := t.cluster.Resolve(c.Object.GroupVersionKind()); err != nil {
 				if cluster.IsNoKind(err) {
 					problems[i] = []Problem{noKind(*c.Object, nil)}
 					return nil
@@ -296,7 +296,7 @@ func (t *task) ask(ctx context.Context, changes []*plan.Change) error {
 				return err
 			}
 			if ns := c.ID.Namespace; ns != "" {
-				presence, err := t.e.Cluster.HasNamespace(gctx, ns)
+				presence, err := t.cluster.HasNamespace(gctx, ns)
 				if err != nil {
 					return err
 				}
@@ -400,18 +400,18 @@ func (t *task) writeOne(ctx context.Context, c *plan.Change) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
 	if c.Action == plan.Recreate {
-		if err := t.e.Cluster.Delete(ctx, c.Live); err != nil {
+		if err := t.cluster.Delete(ctx, c.Live); err != nil {
 			return err
 		}
-		if err := t.e.Cluster.Gone(ctx, c.Live); err != nil {
+		if err := t.cluster.Gone(ctx, c.Live); err != nil {
 			return fmt.Errorf("%s: deleted to be recreated, and not gone: %w", c.ID, err)
 		}
 	} else if c.Cleanup != nil {
-		if err := t.e.Cluster.HandOver(ctx, c.Live, c.Cleanup); err != nil {
+		if err := t.cluster.HandOver(ctx, c.Live, c.Cleanup); err != nil {
 			return err
 		}
 	}
-	u, err := t.e.Cluster.Apply(ctx, c.Object.Unstructured)
+	u, err := t.cluster.Apply(ctx, c.Object.Unstructured)
 	if err != nil {
 		return err
 	}
@@ -450,7 +450,7 @@ func (t *task) settle(ctx context.Context, stage object.Stage) error {
 		entries = append(entries, c.Entry())
 		if object.IsCRD(gk) {
 			for kind, d := range t.r.crds {
-				if d.by == t.Planned && crdOf(c.Object) == kind {
+				if d.by == t.Planned && crdOf(c.Object) == kind.GroupKind {
 					for _, v := range d.versions {
 						kinds = append(kinds, kind.WithVersion(v))
 					}
@@ -471,7 +471,7 @@ func (t *task) settle(ctx context.Context, stage object.Stage) error {
 		}
 		return err
 	}
-	return t.e.Cluster.AwaitKinds(ctx, kinds, definitionsTimeout)
+	return t.cluster.AwaitKinds(ctx, kinds, definitionsTimeout)
 }
 
 func crdOf(o *object.Object) schema.GroupKind {

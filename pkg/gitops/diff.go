@@ -112,7 +112,7 @@ func (e *Engine) diffChanges(p *Planned, showSecrets bool) []DiffChange {
 		if c.Action.Writes() {
 			d.Diff = c.Unified(showSecrets)
 			d.Before, d.After = c.Texts(false)
-			if manager, at := c.Touched(e.Cluster.FieldManager); manager != "" {
+			if manager, at := c.Touched(p.cluster.FieldManager); manager != "" {
 				d.LastManager, d.LastTime = manager, at.UTC().Format(time.RFC3339)
 			}
 		}

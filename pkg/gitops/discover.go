@@ -73,7 +73,7 @@ func (e *Engine) next(r *Run, queue []*Planned) int {
 	for i, p := range queue {
 		found := true
 		for _, ref := range p.Spec.PostBuild.SubstituteFrom {
-			if _, ok := r.declared(object.ID{Kind: ref.Kind, Namespace: p.Namespace, Name: ref.Name}); !ok {
+			if _, ok := e.declared(r, object.ID{Kind: ref.Kind, Namespace: p.Namespace, Name: ref.Name}); !ok {
 				found = false
 			}
 		}
@@ -84,9 +84,13 @@ func (e *Engine) next(r *Run, queue []*Planned) int {
 	return 0
 }
 
-// declared finds an object that some Kustomization of the run renders.
-func (r *Run) declared(id object.ID) (object.Object, bool) {
+// declared finds an object that some Kustomization of the run renders for the
+// cluster at hand.
+func (e *Engine) declared(r *Run, id object.ID) (object.Object, bool) {
 	for _, p := range r.Kustomizations {
+		if e.away(p) {
+			continue
+		}
 		for _, o := range p.objects {
 			if o.ID() == id {
 				return o, true
@@ -99,7 +103,7 @@ func (r *Run) declared(id object.ID) (object.Object, bool) {
 // findRoot renders the entry path. Where that declares its own Kustomization,
 // as a bootstrapped repository does, that one is the root, spec and all.
 func (e *Engine) findRoot(ctx context.Context, r *Run) (*Planned, error) {
-	root := &Planned{Kustomization: flux.Kustomization{Ref: e.Options.Root}}
+	root := &Planned{Kustomization: flux.Kustomization{Ref: e.Options.Root}, cluster: e.Cluster}
 	root.Spec = kustomizev1.KustomizationSpec{
 		Path: "./" + e.Options.Path, Prune: true,
 		SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: root.Name, Namespace: root.Namespace},
@@ -108,7 +112,7 @@ func (e *Engine) findRoot(ctx context.Context, r *Run) (*Planned, error) {
 	r.Root, r.Kustomizations = root, []*Planned{root}
 	e.render(ctx, r, root)
 	if own, ok := e.ownRoot(root); ok {
-		declared := &Planned{Kustomization: own, snapshot: e.Source, Revision: e.Source.Revision}
+		declared := &Planned{Kustomization: own, cluster: e.Cluster, snapshot: e.Source, Revision: e.Source.Revision}
 		if err := e.load(ctx, r, declared); err != nil {
 			return nil, err
 		}
@@ -157,6 +161,9 @@ func (e *Engine) ownRoot(root *Planned) (flux.Kustomization, bool) {
 
 // children are the Kustomizations that p declares and nobody has before.
 func (e *Engine) children(r *Run, p *Planned, seen map[flux.Ref]*Planned) []*Planned {
+	if e.away(p) {
+		return nil // a Kustomization there is for whoever reconciles there
+	}
 	var out []*Planned
 	for _, o := range p.objects {
 		if !flux.IsKustomization(o.GroupVersionKind().GroupKind()) {
@@ -174,7 +181,7 @@ func (e *Engine) children(r *Run, p *Planned, seen map[flux.Ref]*Planned) []*Pla
 			})
 			continue
 		}
-		c := &Planned{Kustomization: k, Parent: p}
+		c := &Planned{Kustomization: k, Parent: p, cluster: e.Cluster}
 		seen[k.Ref] = c
 		if err != nil {
 			c.problem(reasonBuild, Problem{Code: "invalid-kustomization", File: o.File, Line: o.Line, Object: k.Ref.String(), Message: err.Error()})
@@ -205,8 +212,6 @@ func unsupported(s kustomizev1.KustomizationSpec) []string {
 			out = append(out, field)
 		}
 	}
-	add(s.KubeConfig != nil, "spec.kubeConfig")
-	add(s.ServiceAccountName != "", "spec.serviceAccountName")
 	add(len(s.HealthCheckExprs) > 0, "spec.healthCheckExprs")
 	add(len(s.Ignore) > 0, "spec.ignore")
 	add(slices.ContainsFunc(s.DependsOn, func(d kustomizev1.DependencyReference) bool { return d.ReadyExpr != "" }), "spec.dependsOn[].readyExpr")
@@ -236,6 +241,7 @@ func (e *Engine) load(ctx context.Context, r *Run, p *Planned) error {
 			Hint:    "leave this Kustomization to Flux: name the others, as in kubectl gitops sync NAME…",
 		})
 	}
+	e.place(ctx, r, p)
 	if p.snapshot == nil {
 		e.resolveSource(ctx, r, p)
 	}

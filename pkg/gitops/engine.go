@@ -11,8 +11,6 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
-
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
@@ -92,12 +90,13 @@ type Run struct {
 	Kustomizations []*Planned
 	Warnings       []Warning
 
-	started time.Time
-	crds    map[schema.GroupKind]*definition // kinds that the run itself defines
-	spaces  map[string]*Planned              // namespaces that the run itself makes
-	hasFlux bool                             // the cluster has the Kustomization kind already
-	before  map[*Planned][]*Planned          // what must have ended before: named, or found out
-	fetched map[flux.Ref]fetched             // sources beside the one at hand
+	started  time.Time
+	crds     map[kindAt]*definition      // kinds that the run itself defines
+	spaces   map[spaceAt]*Planned        // namespaces that the run itself makes
+	hasFlux  bool                        // the cluster has the Kustomization kind already
+	before   map[*Planned][]*Planned     // what must have ended before: named, or found out
+	fetched  map[flux.Ref]fetched        // sources beside the one at hand
+	clusters map[string]*cluster.Cluster // beside the one at hand, and as whom
 }
 
 // Planned is what is to be done for one Kustomization.
@@ -121,6 +120,7 @@ type Planned struct {
 	// LeftOut are the parts of Flux itself that are not applied.
 	LeftOut []object.ID
 
+	cluster  *cluster.Cluster // where its objects are, as whoever it is applied as
 	snapshot *source.Snapshot
 	files    *secret.FS
 	rendered *render.Result
@@ -201,7 +201,7 @@ func ShortRevision(revision string) string { return revisionDigest.ReplaceAllStr
 // Kustomization is in its Problems; an error is what stops the whole run. A plan
 // that is to be carried out goes through Guard first.
 func (e *Engine) Plan(ctx context.Context) (*Run, error) {
-	r := &Run{Revision: e.Source.Revision, started: time.Now(), fetched: map[flux.Ref]fetched{}}
+	r := &Run{Revision: e.Source.Revision, started: time.Now(), fetched: map[flux.Ref]fetched{}, clusters: map[string]*cluster.Cluster{}}
 	e.Events.emit(Event{Type: RunStarted, Message: fmt.Sprintf("cluster: %s (%s)  root: %s  revision: %s",
 		e.Cluster.Context, e.Cluster.Server, e.Options.Path, ShortRevision(e.Source.Revision))})
 	var err error

@@ -150,7 +150,7 @@ func (t *task) waitFor(ctx context.Context, entries, named []plan.Entry, childre
 		defer cancel(nil)
 		var mu sync.Mutex
 		finished := errors.New("finished")
-		err := t.e.Cluster.Watch(wctx, t.Ref, t.pick(entries, state), named, func(id object.ID, u *unstructured.Unstructured) {
+		err := t.cluster.Watch(wctx, t.Ref, t.pick(entries, state), named, func(id object.ID, u *unstructured.Unstructured) {
 			mu.Lock()
 			defer mu.Unlock()
 			if u == nil {

@@ -53,20 +53,27 @@ func (d *definition) maker() *Planned {
 // observe looks at the cluster. What kubectl's discovery cache says of its
 // kinds may be old: where that shows, it is asked anew, once.
 func (e *Engine) observe(ctx context.Context, r *Run) error {
-	running, err := e.Cluster.FluxRunning(ctx)
-	if err != nil {
-		return err
-	}
 	known := map[*Planned][]Problem{}
+	running := map[site]cluster.Life{}
 	for _, p := range r.Kustomizations {
-		e.leaveOut(r, p, running != cluster.Dead)
+		if _, asked := running[p.site()]; !asked {
+			life, err := p.cluster.Self().FluxRunning(ctx)
+			if err != nil {
+				return err
+			}
+			running[p.site()] = life
+		}
+		e.leaveOut(r, p, running[p.site()] != cluster.Dead)
 		known[p] = slices.Clone(p.Problems)
 	}
 	r.index()
-	err = e.compare(ctx, r)
+	err := e.compare(ctx, r)
 	if errors.Is(err, cluster.ErrStale) {
 		e.Cluster.Forget()
 		for _, p := range r.Kustomizations {
+			if e.away(p) {
+				p.cluster.Forget()
+			}
 			p.Changes, p.Prunes, p.Removed, p.Problems = nil, nil, nil, known[p]
 		}
 		err = e.compare(ctx, r)
@@ -77,9 +84,9 @@ func (e *Engine) observe(ctx context.Context, r *Run) error {
 // compare compares what is declared with what the cluster has: which kinds and
 // namespaces there are, what is live, and what the server would store.
 func (e *Engine) compare(ctx context.Context, r *Run) error {
-	resources := map[cluster.Resource]bool{}
+	lists := kindLists{}
 	for _, p := range r.Kustomizations {
-		if err := e.resolve(r, p, resources); err != nil {
+		if err := e.resolve(r, p, lists); err != nil {
 			return err
 		}
 	}
@@ -88,33 +95,51 @@ func (e *Engine) compare(ctx context.Context, r *Run) error {
 		return err
 	}
 	for _, p := range r.Kustomizations {
-		e.staleKinds(p, resources)
+		e.staleKinds(p, lists)
 	}
-	list := slices.SortedFunc(maps.Keys(resources), func(a, b cluster.Resource) int { return strings.Compare(a.String(), b.String()) })
-	e.progress(r.Root.Ref, fmt.Sprintf("reading %s from the cluster", count(len(list), "kind")))
-	live, denied, err := e.Cluster.Owned(ctx, list)
-	if err != nil {
-		return err
-	}
-	blind := map[schema.GroupKind]bool{}
-	for _, d := range denied {
-		blind[d.GroupKind()] = true
+	live := liveObjects{}
+	for c, resources := range lists {
+		list := slices.SortedFunc(maps.Keys(resources), func(a, b cluster.Resource) int { return strings.Compare(a.String(), b.String()) })
+		e.progress(r.Root.Ref, fmt.Sprintf("reading %s from the cluster", count(len(list), "kind")))
+		var err error
+		if live[c], err = c.Owned(ctx, list); err != nil {
+			return err
+		}
 	}
 	e.progress(r.Root.Ref, "asking the server what would change")
 	if err := e.dryRunAll(ctx, r, live); err != nil {
 		return err
 	}
-	return e.planPrunes(ctx, r, live, blind)
+	return e.planPrunes(ctx, r, live)
+}
+
+// kindLists are the kinds to be listed in each cluster. A LIST is asked as oneself,
+// for all who are impersonated there.
+type kindLists map[*cluster.Cluster]map[cluster.Resource]bool
+
+func (l kindLists) add(p *Planned, r cluster.Resource) {
+	c := p.cluster.Self()
+	if l[c] == nil {
+		l[c] = map[cluster.Resource]bool{}
+	}
+	l[c][r] = true
+}
+
+// liveObjects is what the lists found in each cluster.
+type liveObjects map[*cluster.Cluster]map[plan.Entry]*unstructured.Unstructured
+
+func (l liveObjects) of(p *Planned, e plan.Entry) *unstructured.Unstructured {
+	return l[p.cluster.Self()][e]
 }
 
 // index notes which kinds and namespaces the run makes, and by whom.
 func (r *Run) index() {
-	r.crds, r.spaces = map[schema.GroupKind]*definition{}, map[string]*Planned{}
+	r.crds, r.spaces = map[kindAt]*definition{}, map[spaceAt]*Planned{}
 	for _, p := range r.Kustomizations {
 		for _, o := range p.objects {
 			switch gk := o.GroupVersionKind().GroupKind(); {
 			case object.IsNamespace(gk):
-				r.spaces[o.GetName()] = p
+				r.spaces[spaceAt{p.site(), o.GetName()}] = p
 			case object.IsCRD(gk):
 				group, _, _ := unstructured.NestedString(o.Object, "spec", "group")
 				kind, _, _ := unstructured.NestedString(o.Object, "spec", "names", "kind")
@@ -127,7 +152,7 @@ func (r *Run) index() {
 						d.versions = append(d.versions, name)
 					}
 				}
-				r.crds[schema.GroupKind{Group: group, Kind: kind}] = d
+				r.crds[kindAt{p.site(), schema.GroupKind{Group: group, Kind: kind}}] = d
 			}
 		}
 	}
@@ -136,22 +161,22 @@ func (r *Run) index() {
 // resolve finds each object's place on the server, and turns the objects of p
 // into changes in the order of an apply. What has no place is a problem, a
 // skip (Flux's own kinds) or pending (a kind that the run defines).
-func (e *Engine) resolve(r *Run, p *Planned, resources map[cluster.Resource]bool) error {
+func (e *Engine) resolve(r *Run, p *Planned, lists kindLists) error {
 	for i := range p.objects {
 		o := p.objects[i]
 		gvk := o.GroupVersionKind()
 		c := plan.Change{ID: o.ID(), Version: gvk.Version, Object: &p.objects[i]}
-		res, err := e.Cluster.Resolve(gvk)
+		res, err := p.cluster.Resolve(gvk)
 		namespaced := res.Namespaced
 		var none *cluster.NoKindError
 		switch {
 		case err == nil:
-			resources[res] = true
+			lists.add(p, res)
 		case !errors.As(err, &none):
 			return err
 		default:
 			served := none.Served
-			d := r.crds[gvk.GroupKind()]
+			d := r.definition(p, gvk.GroupKind())
 			if d != nil {
 				served = d.versions
 			}
@@ -164,9 +189,10 @@ func (e *Engine) resolve(r *Run, p *Planned, resources map[cluster.Resource]bool
 				c.Pending, namespaced = pendingKind, !d.cluster
 			case len(served) > 0 && fluxKind:
 				e.convert(r, &c, served)
-				switch res, err = e.Cluster.Resolve(c.Object.GroupVersionKind()); {
+				switch res, err = p.cluster.Resolve(c.Object.GroupVersionKind()); {
 				case err == nil:
-					resources[res], namespaced = true, res.Namespaced
+					lists.add(p, res)
+					namespaced = res.Namespaced
 				case d != nil && errors.As(err, &none):
 					c.Pending, namespaced = pendingKind, !d.cluster
 				default:
@@ -206,12 +232,12 @@ func (e *Engine) checkOwners(r *Run) {
 		by *Planned
 		at string
 	}
-	first := map[object.ID]owned{}
+	first := map[objectAt]owned{}
 	for _, p := range r.Kustomizations {
 		for _, c := range p.Changes {
-			was, twice := first[c.ID]
+			was, twice := first[objectAt{p.site(), c.ID}]
 			if !twice {
-				first[c.ID] = owned{p, c.Object.Where()}
+				first[objectAt{p.site(), c.ID}] = owned{p, c.Object.Where()}
 				continue
 			}
 			r.warn(e, Warning{Code: "two-owners", File: c.Object.File, Line: c.Object.Line, Object: c.ID.String(),
@@ -253,20 +279,22 @@ func noKind(o object.Object, served []string) Problem {
 // checkNamespaces finds the namespaces that nobody makes, and marks what waits
 // for those that the run makes.
 func (e *Engine) checkNamespaces(ctx context.Context, r *Run) error {
-	exists := map[string]cluster.Presence{}
+	exists := map[spaceAt]cluster.Presence{}
+	at := map[site]*cluster.Cluster{}
 	for _, p := range r.Kustomizations {
+		at[p.site()] = p.cluster.Self()
 		for _, c := range p.Changes {
 			if c.ID.Namespace != "" && c.Action != plan.Skip {
-				exists[c.ID.Namespace] = cluster.Absent
+				exists[spaceAt{p.site(), c.ID.Namespace}] = cluster.Absent
 			}
 		}
 	}
 	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(e.concurrency())
-	for _, ns := range slices.Sorted(maps.Keys(exists)) {
+	for ns := range maps.Clone(exists) {
 		g.Go(func() error {
-			found, err := e.Cluster.HasNamespace(gctx, ns)
+			found, err := at[ns.site].HasNamespace(gctx, ns.name)
 			mu.Lock()
 			defer mu.Unlock()
 			exists[ns] = found
@@ -281,15 +309,16 @@ func (e *Engine) checkNamespaces(ctx context.Context, r *Run) error {
 		for i := range p.Changes {
 			c := &p.Changes[i]
 			ns := c.ID.Namespace
+			found := exists[spaceAt{p.site(), ns}]
 			switch {
-			case ns == "" || exists[ns] == cluster.Present || c.Action == plan.Skip:
-			case r.spaces[ns] != nil && exists[ns] == cluster.Absent:
+			case ns == "" || found == cluster.Present || c.Action == plan.Skip:
+			case r.space(p, ns) != nil && found == cluster.Absent:
 				if c.Pending == "" {
 					c.Pending = "namespace " + ns
 				}
 			case !told[ns]:
 				told[ns] = true
-				p.problem(reasonFailed, e.noNamespace(p, ns, exists[ns]))
+				p.problem(reasonFailed, e.noNamespace(p, ns, found))
 			}
 		}
 	}
@@ -322,20 +351,20 @@ func (e *Engine) noNamespace(p *Planned, ns string, presence cluster.Presence) P
 }
 
 // staleKinds adds the kinds of what p owns and no longer declares.
-func (e *Engine) staleKinds(p *Planned, resources map[cluster.Resource]bool) {
+func (e *Engine) staleKinds(p *Planned, lists kindLists) {
 	if p.record == nil {
 		return
 	}
 	for _, s := range p.record.Inventory {
-		if res, err := e.Cluster.Resolve(schema.GroupVersionKind{Group: s.ID.Group, Version: s.Version, Kind: s.ID.Kind}); err == nil {
-			resources[res] = true
+		if res, err := p.cluster.Resolve(schema.GroupVersionKind{Group: s.ID.Group, Version: s.Version, Kind: s.ID.Kind}); err == nil {
+			lists.add(p, res)
 		}
 	}
 }
 
 // dryRunAll asks the server about every object that it can be asked about, and
 // decides its change.
-func (e *Engine) dryRunAll(ctx context.Context, r *Run, live map[plan.Entry]*unstructured.Unstructured) error {
+func (e *Engine) dryRunAll(ctx context.Context, r *Run, live liveObjects) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(e.concurrency())
 	found := map[*Planned][][]Problem{}
@@ -347,7 +376,7 @@ func (e *Engine) dryRunAll(ctx context.Context, r *Run, live map[plan.Entry]*uns
 		found[p] = problems
 		for i := range p.Changes {
 			c := &p.Changes[i]
-			c.Live = live[c.Entry()]
+			c.Live = live.of(p, c.Entry())
 			if c.Action == plan.Skip {
 				continue
 			}
@@ -391,12 +420,12 @@ func (e *Engine) decide(ctx context.Context, r *Run, p *Planned, c *plan.Change)
 		c.Action, c.Reason = plan.Skip, reason
 		return nil, nil
 	}
-	result, err := e.Cluster.DryRun(ctx, c.Object.Unstructured)
+	result, err := p.cluster.DryRun(ctx, c.Object.Unstructured)
 	exists := err == nil && result.GetResourceVersion() != "" || cluster.IsImmutable(err)
 	if exists && c.Live == nil {
 		// Nobody's, or another's: the labels did not find it.
 		var gerr error
-		if c.Live, gerr = e.Cluster.Get(ctx, c.ID, c.Version); gerr != nil {
+		if c.Live, gerr = p.cluster.Get(ctx, c.ID, c.Version); gerr != nil {
 			return nil, gerr
 		}
 	}
@@ -405,7 +434,7 @@ func (e *Engine) decide(ctx context.Context, r *Run, p *Planned, c *plan.Change)
 		return nil, nil
 	}
 	if cluster.IsImmutable(err) && c.Live != nil && e.mayRecreate(p, c) {
-		if err := e.Cluster.DryRunCreate(ctx, c.Object.Unstructured); err != nil {
+		if err := p.cluster.DryRunCreate(ctx, c.Object.Unstructured); err != nil {
 			return refused(p, c, err)
 		}
 		c.Action, c.Reason = plan.Recreate, "a field that differs cannot be changed in place"
@@ -417,11 +446,11 @@ func (e *Engine) decide(ctx context.Context, r *Run, p *Planned, c *plan.Change)
 	c.Result = result
 	c.Action, c.Reason = plan.Decide(c.Live, result)
 	if c.Live != nil && !flux.Marked(c.Object, flux.SSAKey, "Merge") && !flux.Marked(c.Live, flux.SSAKey, "Merge") && !e.suspendedByHand(c.Live) {
-		if c.Cleanup, err = e.Cluster.Cleanup(c.Live); err != nil {
+		if c.Cleanup, err = p.cluster.Cleanup(c.Live); err != nil {
 			return nil, err
 		}
 		if c.Cleanup != nil {
-			c.Forfeited = plan.Forfeit(c.Live, c.Result, e.Cluster.FieldManager, e.Cluster.TakesOver)
+			c.Forfeited = plan.Forfeit(c.Live, c.Result, p.cluster.FieldManager, p.cluster.TakesOver)
 		}
 		if c.Cleanup != nil && c.Action == plan.Unchanged {
 			c.Action, c.Reason = plan.Configure, "takes over the fields that kubectl owns"

@@ -110,9 +110,9 @@ func (e *Engine) order(r *Run) {
 			case c.Pending == "":
 				continue
 			case c.Pending == pendingKind:
-				maker = r.crds[c.ID.GroupKind()].by
+				maker = r.definition(p, c.ID.GroupKind()).maker()
 			default:
-				maker = r.spaces[c.ID.Namespace]
+				maker = r.space(p, c.ID.Namespace)
 			}
 			if maker == nil || maker == p || ancestor(maker, p) || r.reaches(p, maker) {
 				continue

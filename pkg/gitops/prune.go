@@ -46,7 +46,7 @@ func (t *task) deleteOne(ctx context.Context, owner *Planned, c *plan.Change) er
 	t.e.progress(t.Ref, "deleting "+c.ID.String())
 	// The plan may be minutes old by now: another Kustomization of this run may
 	// have taken the object over since.
-	live, err := t.e.Cluster.Get(ctx, c.ID, c.Version)
+	live, err := owner.cluster.Get(ctx, c.ID, c.Version)
 	if err == nil && live == nil {
 		why := "gone already"
 		if c.Live == nil {
@@ -64,7 +64,7 @@ func (t *task) deleteOne(ctx context.Context, owner *Planned, c *plan.Change) er
 			}
 			return nil
 		}
-		err = t.e.Cluster.Delete(ctx, live)
+		err = owner.cluster.Delete(ctx, live)
 	}
 	if err != nil {
 		c.Action, c.Reason = plan.Skip, "could not be deleted" // stays owned
@@ -110,7 +110,7 @@ func (t *task) finalize(ctx context.Context, p *Planned) error {
 			if c.Live == nil {
 				continue
 			}
-			if err := t.e.Cluster.Gone(wctx, c.Live); err != nil {
+			if err := p.cluster.Gone(wctx, c.Live); err != nil {
 				return fmt.Errorf("%s: still there: %w", c.ID, err)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -49,7 +50,7 @@ func (t *task) claim(ctx context.Context) error {
 	t.condition(&status, readyCondition, metav1.ConditionUnknown, reasonProgress, "Reconciliation in progress")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
-	if err := t.e.Cluster.Save(ctx, t.Ref, status, union); err != nil {
+	if err := t.e.Cluster.Save(ctx, t.Kustomization, status, union); err != nil {
 		return err
 	}
 	t.record.Inventory, t.record.Status = union, status
@@ -79,6 +80,9 @@ func (t *task) reload(ctx context.Context) error {
 func (t *task) sameOwned(inv plan.Inventory) bool {
 	if t.record.InConfigMap && t.record.Live != nil {
 		return false // has still to move to the status
+	}
+	if t.record.InConfigMap && (t.record.End == nil || !equality.Semantic.DeepEqual(*t.record.End, t.End())) {
+		return false // what is to become of it in the end
 	}
 	return t.record.Inventory.Equal(inv) && (t.record.InConfigMap || t.record.Live != nil)
 }
@@ -131,7 +135,7 @@ func (t *task) succeed(ctx context.Context, took time.Duration) error {
 		}
 		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 		defer cancel()
-		if err := t.e.Cluster.Save(sctx, t.Ref, status, inv); err != nil {
+		if err := t.e.Cluster.Save(sctx, t.Kustomization, status, inv); err != nil {
 			return err
 		}
 		if t.record.InConfigMap && t.record.Live != nil {
@@ -252,7 +256,7 @@ func (t *task) recordFailure(ctx context.Context, reason, message string) {
 	}
 	meta.RemoveStatusCondition(&status.Conditions, reconcilingCondition)
 	status.LastAttemptedRevision = t.Revision
-	if err := t.e.Cluster.Save(rctx, t.Ref, status, t.record.Inventory); err != nil {
+	if err := t.e.Cluster.Save(rctx, t.Kustomization, status, t.record.Inventory); err != nil {
 		t.e.Events.emit(Event{Type: WarningFound, Warning: Warning{Code: "status", Object: t.Ref.String(), Message: "its status could not be written: " + err.Error()}})
 	}
 }

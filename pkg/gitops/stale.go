@@ -2,10 +2,8 @@ package gitops
 
 import (
 	"context"
+	"fmt"
 	"slices"
-
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
@@ -14,53 +12,54 @@ import (
 
 // planPrunes decides what becomes of the objects that are owned and no longer
 // declared.
-func (e *Engine) planPrunes(ctx context.Context, r *Run, live map[plan.Entry]*unstructured.Unstructured, blind map[schema.GroupKind]bool) error {
-	desired := map[object.ID]*Planned{}
+func (e *Engine) planPrunes(ctx context.Context, r *Run, live liveObjects) error {
+	desired := map[objectAt]*Planned{}
 	for _, p := range r.Kustomizations {
 		for _, c := range p.Changes {
-			desired[c.ID] = p
+			desired[objectAt{p.site(), c.ID}] = p
 		}
 	}
 	for _, p := range r.Kustomizations {
 		if p.record == nil || p.Suspended || len(p.Problems) > 0 {
 			continue
 		}
-		if err := e.planPrune(ctx, r, p, desired, live, blind); err != nil {
+		if err := e.planPrune(ctx, r, p, desired, live); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (e *Engine) planPrune(ctx context.Context, r *Run, p *Planned, desired map[object.ID]*Planned, live map[plan.Entry]*unstructured.Unstructured, blind map[schema.GroupKind]bool) error {
+func (e *Engine) planPrune(ctx context.Context, r *Run, p *Planned, desired map[objectAt]*Planned, live liveObjects) error {
 	var declared plan.Inventory
 	for _, c := range p.Changes {
 		declared = append(declared, c.Entry())
 	}
 	for _, stale := range p.record.Inventory.Minus(declared).Reversed() {
 		c := plan.Change{ID: stale.ID, Version: stale.Version, Action: plan.Skip}
-		u := live[stale]
+		u := live.of(p, stale)
 		if u == nil {
 			// The LIST sees what carries an owner's labels; what lost them, or may
 			// not be listed, is asked for by name.
 			var err error
-			if u, err = e.Cluster.Get(ctx, stale.ID, stale.Version); err != nil {
+			if u, err = p.cluster.Get(ctx, stale.ID, stale.Version); err != nil {
 				return err
 			}
 		}
 		c.Live = u
-		isKustomization := flux.IsKustomization(stale.ID.GroupKind())
+		isKustomization := flux.IsKustomization(stale.ID.GroupKind()) && !e.away(p)
+		declarer := desired[objectAt{p.site(), stale.ID}]
 		switch {
 		case slices.Contains(p.LeftOut, stale.ID):
 			c.Reason = "a part of Flux itself"
-		case desired[stale.ID] != nil && (u == nil || !plan.Owned(u, p.Ref)):
+		case declarer != nil && (u == nil || !plan.Owned(u, p.Ref)):
 			c.Reason = keptByOther
-		case desired[stale.ID] != nil:
-			c.Reason = "moves to " + desired[stale.ID].Ref.String()
+		case declarer != nil:
+			c.Reason = "moves to " + declarer.Ref.String()
 			if p.moves == nil {
 				p.moves = map[object.ID]*Planned{}
 			}
-			p.moves[stale.ID] = desired[stale.ID]
+			p.moves[stale.ID] = declarer
 		case !p.Spec.Prune:
 			c.Reason = "spec.prune is false"
 		case !e.Options.Prune:
@@ -85,6 +84,8 @@ func (e *Engine) planPrune(ctx context.Context, r *Run, p *Planned, desired map[
 				continue // gone, with its record
 			case removed != nil && removed.Suspended:
 				c.Action, c.Reason = plan.Skip, "suspended"
+			case removed != nil && len(removed.Problems) > 0:
+				c.Action, c.Reason = plan.Skip, removed.Problems[0].Message // stays owned: what it owns cannot be reached
 			case removed != nil:
 				p.Removed = append(p.Removed, removed)
 			}
@@ -100,7 +101,7 @@ func (e *Engine) planPrune(ctx context.Context, r *Run, p *Planned, desired map[
 // planRemoval plans the end of a Kustomization that Git no longer declares, by
 // its deletionPolicy: what it owns goes first, Kustomizations among it included.
 // nil means that the cluster remembers nothing of it.
-func (e *Engine) planRemoval(ctx context.Context, r *Run, ref flux.Ref, desired map[object.ID]*Planned) (*Planned, error) {
+func (e *Engine) planRemoval(ctx context.Context, r *Run, ref flux.Ref, desired map[objectAt]*Planned) (*Planned, error) {
 	rec, err := e.Cluster.Load(ctx, ref)
 	if err != nil {
 		return nil, err
@@ -108,8 +109,11 @@ func (e *Engine) planRemoval(ctx context.Context, r *Run, ref flux.Ref, desired 
 	if rec.Live == nil && !rec.InConfigMap {
 		return nil, nil
 	}
-	p := &Planned{Kustomization: flux.Kustomization{Ref: ref}, record: rec}
+	p := &Planned{Kustomization: flux.Kustomization{Ref: ref}, cluster: e.Cluster, record: rec}
 	p.Spec.Prune = true
+	if rec.End != nil {
+		p.Kustomization = rec.End.Kustomization(ref)
+	}
 	if rec.Live != nil {
 		if p.Kustomization, err = flux.ParseKustomization(object.Object{Unstructured: rec.Live}); err != nil {
 			return nil, err
@@ -119,8 +123,24 @@ func (e *Engine) planRemoval(ctx context.Context, r *Run, ref flux.Ref, desired 
 	if p.Suspended || !deletes(p.Kustomization) {
 		return p, nil
 	}
+	if e.place(ctx, r, p); len(p.Problems) > 0 {
+		return p, nil
+	}
+	if name := p.Spec.ServiceAccountName; name != "" && p.Spec.KubeConfig == nil {
+		found, err := e.Cluster.HasServiceAccount(ctx, p.Namespace, name)
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			// As Flux: a tenant that was taken apart must not hang for ever.
+			r.warn(e, Warning{Code: "orphans", Object: ref.String(),
+				Message: fmt.Sprintf("%s that it owns will stay without an owner: serviceaccount/%s in %s, as which they would be deleted, is gone", count(len(rec.Inventory), "object"), name, p.Namespace),
+				Hint:    fmt.Sprintf("kubectl get all,cm,secret -A -l %s=%s,%s=%s", flux.OwnerNameLabel, ref.Name, flux.OwnerNamespaceLabel, ref.Namespace)})
+			return p, nil
+		}
+	}
 	p.Spec.Prune = true // what its deletionPolicy says of its end is what counts now
-	return p, e.planPrune(ctx, r, p, desired, nil, nil)
+	return p, e.planPrune(ctx, r, p, desired, nil)
 }
 
 // deletes reports whether the end of k is the end of what it owns.

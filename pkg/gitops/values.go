@@ -22,7 +22,7 @@ import (
 // Kustomization of the run declares it, else from the cluster. why says why
 // there is none.
 func (e *Engine) data(ctx context.Context, r *Run, id object.ID) (data map[string]string, why string) {
-	if o, ok := r.declared(id); ok {
+	if o, ok := e.declared(r, id); ok {
 		return decodeData(o.Unstructured), ""
 	}
 	live, err := e.Cluster.Get(ctx, id, "v1")
@@ -104,7 +104,7 @@ func (e *Engine) resolveSource(ctx context.Context, r *Run, p *Planned) {
 		return
 	}
 	id := object.ID{Group: flux.SourceGroup, Kind: kind, Namespace: ref.Namespace, Name: ref.Name}
-	o, ok := r.declared(id)
+	o, ok := e.declared(r, id)
 	if !ok {
 		live, err := e.Cluster.Get(ctx, id, "v1")
 		if err != nil || live == nil {
