@@ -16,3 +16,9 @@ func FailRenameTo(t *testing.T, path string) {
 	}
 	t.Cleanup(func() { rename = os.Rename })
 }
+
+// NoMemory is a system without storage that is memory, until the test ends.
+func NoMemory(t *testing.T) {
+	memoryDirs = func(func(string) string) []string { return nil }
+	t.Cleanup(func() { memoryDirs = knownMemory })
+}

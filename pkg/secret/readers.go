@@ -24,6 +24,8 @@ type Resealed struct {
 	Changed bool
 }
 
+var errSealedApart = &fault{BadMetadata, "holds documents that were sealed apart, or beside others in clear, which sops does not open: a file each"}
+
 // UpdateKeys seals the data key of a file to the recipients of a rule, as `sops
 // updatekeys` does. The sealed values stay as they are, and so does every byte of
 // a YAML file but its sops section. A file that has the recipients is left alone.
@@ -56,7 +58,7 @@ func (k *Keyring) reseal(name string, data []byte, rule Rule, rotate bool) (out 
 func (k *Keyring) resealOne(f *Sealed, name string, segs []segment, rule Rule, rotate bool) (out Resealed, err error) {
 	defer recovered(&err)
 	if len(segs) != 1 {
-		return out, &fault{BadMetadata, "holds documents that were sealed apart, or beside others in clear, which sops does not open: a file each"}
+		return out, errSealedApart
 	}
 	trees, err := load(f, segs)
 	if err != nil {

@@ -41,12 +41,13 @@ type Rule struct {
 	threshold int
 	meta      sops.Metadata // what to seal of a file, and nothing else
 	indent    int           // of YAML, 0 for sops's own
+	exact     bool          // meta is all that is to be said, also where it says nothing
 }
 
 // says tells whether the rule says what of a file is to be sealed.
 func (r Rule) says() bool {
 	m := r.meta
-	return m.UnencryptedSuffix != "" || m.EncryptedSuffix != "" || m.UnencryptedRegex != "" || m.EncryptedRegex != "" ||
+	return r.exact || m.UnencryptedSuffix != "" || m.EncryptedSuffix != "" || m.UnencryptedRegex != "" || m.EncryptedRegex != "" ||
 		m.UnencryptedCommentRegex != "" || m.EncryptedCommentRegex != ""
 }
 
@@ -110,6 +111,40 @@ func (r Rules) For(path string) (Rule, error) {
 		}
 	}
 	return out, nil
+}
+
+// RuleOf is how a sealed file is sealed, whatever the rules say today: to whom,
+// and what of it. The error is a Problem, or wraps ErrNotSealed.
+func RuleOf(name string, data []byte) (Rule, error) {
+	segs, err := detect(name, data)
+	if err == nil && len(segs) == 0 {
+		return Rule{}, fmt.Errorf("%s: %w", name, ErrNotSealed)
+	}
+	f := Sealed{Path: name}
+	if err == nil && len(segs) != 1 {
+		err = errSealedApart
+	}
+	var trees []sops.Tree
+	if err == nil {
+		trees, err = load(&f, segs)
+	}
+	if err != nil {
+		return Rule{}, problem(f, err)
+	}
+	m := trees[0].Metadata
+	return Rule{
+		Recipients: f.Recipients,
+		groups:     m.KeyGroups,
+		threshold:  m.ShamirThreshold,
+		meta: sops.Metadata{
+			UnencryptedSuffix: m.UnencryptedSuffix, EncryptedSuffix: m.EncryptedSuffix,
+			UnencryptedRegex: m.UnencryptedRegex, EncryptedRegex: m.EncryptedRegex,
+			UnencryptedCommentRegex: m.UnencryptedCommentRegex, EncryptedCommentRegex: m.EncryptedCommentRegex,
+			MACOnlyEncrypted: m.MACOnlyEncrypted,
+		},
+		indent: metadataIndent(data),
+		exact:  true,
+	}, nil
 }
 
 // loadRule reads one rule. sops panics on some of what people write there.

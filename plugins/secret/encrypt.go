@@ -107,15 +107,14 @@ func encrypt(_ context.Context, c *cobra.Command, env *cli.Env, o *encryptOption
 		}
 		file, err := secret.Encrypt(j.name, j.plain, j.rule, secret.SealOptions{Previous: j.previous, Keys: j.keys})
 		if errors.Is(err, secret.ErrSealed) {
-			err = &hinted{err, "sops edit " + j.name + " changes what is sealed"}
+			err = &hinted{err, examples(env, "%[1]s edit ") + j.name + " changes what is sealed"}
 		}
 		if err != nil {
 			r.fail(j.name, err)
 			continue
 		}
 		if file.Kubernetes {
-			r.warn("kubernetes-manifest", j.name, "no rule says what to seal of a Kubernetes manifest: data and stringData",
-				"encrypted_regex: "+secret.KubernetesRegex+" in the rule of .sops.yaml says so for sops too")
+			r.warnKubernetes(j.name)
 		}
 		if file.Anew != "" {
 			r.warn("sealed-anew", j.name, "every value is sealed anew: "+file.Anew, "")
@@ -209,6 +208,11 @@ func (o *encryptOptions) over(env *cli.Env, j *job) error {
 	j.previous = data
 	j.keys, err = secret.Find(secret.FindOptions{KeyFile: o.ageKeyFile, Getenv: env.Getenv})
 	return err
+}
+
+func (r *run) warnKubernetes(file string) {
+	r.warn("kubernetes-manifest", file, "no rule says what to seal of a Kubernetes manifest: data and stringData",
+		"encrypted_regex: "+secret.KubernetesRegex+" in the rule of .sops.yaml says so for sops too")
 }
 
 func count(n int, what string) string {

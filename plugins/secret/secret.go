@@ -26,7 +26,7 @@ here opens with sops and with Flux, and the other way round.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newEncrypt(env), newDecrypt(env), newKeygen(env), newUpdateKeys(env), newRotate(env), newCheck(env))
+	c.AddCommand(newEncrypt(env), newDecrypt(env), newEdit(env), newKeygen(env), newUpdateKeys(env), newRotate(env), newCheck(env), newGuard())
 	return c
 }
 
@@ -78,6 +78,7 @@ func begin(c *cobra.Command, env *cli.Env, o *cli.Output) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+	secret.Sweep("", env.Getenv)
 	return &run{env: env, u: u, text: o.Format == "text", report: newReport()}, nil
 }
 
