@@ -38,6 +38,7 @@ func TestScripts(t *testing.T) {
 			"seal":      seal,
 			"objects":   objects,
 			"lease":     lease,
+			"holder":    holder,
 			"fluxcrds":  fluxCRDs,
 			"gitserver": gitServer(t),
 		},

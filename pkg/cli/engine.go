@@ -36,5 +36,5 @@ func (s *Source) Engine(ctx context.Context, env *Env, o gitops.Options, fieldMa
 	if err := k8s.Reach(ctx); err != nil {
 		return nil, err
 	}
-	return &gitops.Engine{Cluster: k8s, Source: snap, Keys: keys, Auth: auth, Options: o}, nil
+	return &gitops.Engine{Cluster: k8s, Source: snap, Keys: keys, Auth: auth, Options: o, Actor: env.Actor()}, nil
 }

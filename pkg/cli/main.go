@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"os/user"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -21,6 +22,8 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/klog/v2"
 
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/ui"
 )
 
@@ -29,6 +32,7 @@ const (
 	ExitOK          = 0   // done, ready, no difference
 	ExitNo          = 1   // the answer is no: differences, something failed or not ready
 	ExitUsage       = 2   // could not or would not start
+	ExitBusy        = 3   // another run holds the root
 	ExitInterrupted = 130 // Ctrl-C
 )
 
@@ -69,6 +73,21 @@ func (e *Env) Command(verb string) string {
 // Version is set by the release build (-ldflags -X); Commit comes from the
 // build information of Go where the build has it.
 var Version = "v0.0.0-dev"
+
+// Actor is who runs this process, as locks and Events in the cluster name them.
+func (e *Env) Actor() gitops.Actor {
+	a := gitops.Actor{User: "unknown", Host: "unknown", PID: os.Getpid(), Version: Version}
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		a.User = u.Username
+	}
+	if name := e.Getenv("GITHUB_ACTOR"); name != "" {
+		a.User = name // who the job runs for, not the account of its machine
+	}
+	if host, err := os.Hostname(); err == nil {
+		a.Host = host
+	}
+	return a
+}
 
 // UserAgent is how audit logs of the API server name this program.
 func UserAgent() string { return "kubectl-gitops/" + Version }
@@ -177,6 +196,10 @@ func Run(ctx context.Context, command func(*Env) *cobra.Command, env *Env, args 
 		return ExitInterrupted
 	}
 	u.Error(err)
+	var busy *cluster.BusyError
+	if errors.As(err, &busy) {
+		return ExitBusy
+	}
 	return ExitUsage
 }
 

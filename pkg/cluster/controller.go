@@ -7,10 +7,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 )
-
-var leases = Resource{schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}, "Lease", true}
 
 // fluxLease is the Lease of the leader among kustomize-controllers.
 const fluxLease = "kustomize-controller-leader-election"
@@ -45,7 +42,7 @@ func (c *Cluster) FluxRunning(ctx context.Context) (Life, error) {
 	if holder == "" || err != nil {
 		return Dead, nil // given up
 	}
-	if time.Since(at) > 2*time.Duration(max(seconds, 15))*time.Second {
+	if c.now().Sub(at) > 2*time.Duration(max(seconds, 15))*time.Second {
 		return Dead, nil
 	}
 	return Alive, nil

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // Counts is how many requests were sent, by the verb of Kubernetes's
@@ -14,6 +15,16 @@ type Counts struct {
 
 type counts struct {
 	get, list, watch, patch, create, update, remove atomic.Int64
+
+	// ahead is how far the server's clock is ahead of ours, in nanoseconds, as
+	// its last answer said.
+	ahead atomic.Int64
+}
+
+// now is the time by the server's clock, to about a second: two machines that
+// do not agree on the time agree on that.
+func (c *Cluster) now() time.Time {
+	return time.Now().Add(time.Duration(c.counts.ahead.Load()))
 }
 
 // Requests counts what was sent so far.
@@ -58,7 +69,13 @@ type counting struct {
 func (t *counting) RoundTrip(r *http.Request) (*http.Response, error) {
 	q := r.URL.Query()
 	t.counts.add(r.Method, isCollection(r.URL.Path), q.Get("watch") == "true" || q.Get("watch") == "1")
-	return t.next.RoundTrip(r)
+	resp, err := t.next.RoundTrip(r)
+	if err == nil {
+		if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+			t.counts.ahead.Store(int64(time.Until(at)))
+		}
+	}
+	return resp, err
 }
 
 // isCollection tells /api/v1/namespaces/x/pods from …/pods/y, by counting the

@@ -192,6 +192,42 @@ func (c *Cluster) Save(ctx context.Context, k flux.Kustomization, status kustomi
 	return c.saveConfigMap(ctx, k, status, inv)
 }
 
+// SaveOutcome stores what became of ref where the cluster keeps a record of it,
+// and leaves alone what it owns: another run may be claiming that just now.
+func (c *Cluster) SaveOutcome(ctx context.Context, ref flux.Ref, status kustomizev1.KustomizationStatus) error {
+	status.Inventory = nil // omitted, and so not touched
+	r, ok, err := c.kustomizations()
+	if err != nil {
+		return err
+	}
+	if ok {
+		patch, err := json.Marshal(map[string]any{"status": status})
+		if err != nil {
+			return err
+		}
+		_, err = c.at(r, ref.Namespace).Patch(ctx, ref.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: flux.StatusManager}, "status")
+		if err == nil {
+			return nil
+		}
+		if !apierrors.IsNotFound(err) {
+			return fmt.Errorf("%s: store the status: %w", ref, err)
+		}
+	}
+	text, err := json.Marshal(status)
+	if err != nil {
+		return err
+	}
+	patch, err := json.Marshal(map[string]any{"data": map[string]any{statusKey: string(text)}})
+	if err != nil {
+		return err
+	}
+	_, err = c.at(configMaps, ref.Namespace).Patch(ctx, recordPrefix+ref.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: managerName})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("%s: store the status: %w", ref, err)
+	}
+	return nil
+}
+
 func (c *Cluster) saveConfigMap(ctx context.Context, k flux.Kustomization, status kustomizev1.KustomizationStatus, inv plan.Inventory) error {
 	ref := k.Ref
 	status.Inventory = nil
@@ -233,12 +269,8 @@ func (c *Cluster) saveConfigMap(ctx context.Context, k flux.Kustomization, statu
 		return err
 	}
 	if err = apply(); apierrors.IsNotFound(err) {
-		ns := &unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": ref.Namespace},
-		}}
-		_, err := c.at(namespaces, "").Create(ctx, ns, metav1.CreateOptions{FieldManager: managerName})
-		if err != nil && !apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("namespace/%s, to keep the inventory of %s in: %w", ref.Namespace, ref, err)
+		if err := c.makeNamespace(ctx, ref.Namespace); err != nil {
+			return err
 		}
 		if err := apply(); err != nil {
 			return fmt.Errorf("%s: store the inventory: %w", ref, err)
@@ -247,6 +279,18 @@ func (c *Cluster) saveConfigMap(ctx context.Context, k flux.Kustomization, statu
 	}
 	if err != nil {
 		return fmt.Errorf("%s: store the inventory: %w", ref, err)
+	}
+	return nil
+}
+
+// makeNamespace makes the namespace in which records are kept.
+func (c *Cluster) makeNamespace(ctx context.Context, name string) error {
+	ns := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name},
+	}}
+	_, err := c.at(namespaces, "").Create(ctx, ns, metav1.CreateOptions{FieldManager: managerName})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("namespace/%s, to keep the record of its Kustomizations in: %w", name, err)
 	}
 	return nil
 }

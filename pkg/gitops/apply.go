@@ -79,7 +79,7 @@ func (e *Engine) Apply(ctx context.Context, r *Run) SyncReport {
 			report.Result = Failed
 		}
 	}
-	if errors.Is(ctx.Err(), context.Canceled) {
+	if errors.Is(context.Cause(ctx), context.Canceled) {
 		report.Result = Interrupted
 	}
 	return report
@@ -106,9 +106,12 @@ func (e *Engine) waitsFor(r *Run, p *Planned) string {
 
 // stopped says why nothing more is begun, "" while ctx lives.
 func stopped(ctx context.Context) string {
+	var lost *cluster.LostError
 	switch {
 	case ctx.Err() == nil:
 		return ""
+	case errors.As(context.Cause(ctx), &lost):
+		return lost.Error()
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return "the time for the run is over"
 	}

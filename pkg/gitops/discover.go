@@ -39,6 +39,7 @@ func (e *Engine) discover(ctx context.Context, r *Run) error {
 	}
 	r.Root = root
 	r.Kustomizations = []*Planned{root}
+	e.lookAtLock(ctx, r)
 	e.finish(r, root)
 	seen := map[flux.Ref]*Planned{root.Ref: root}
 	queue := e.children(r, root, seen)

@@ -28,7 +28,11 @@ type Engine struct {
 	Keys    *secret.Keyring
 	Auth    source.Auth // for the sources that Kustomizations name beside the one at hand
 	Options Options
+	Actor   Actor
 	Events  Sink
+
+	begun  bool // the first line is out
+	locked bool // no other run writes
 }
 
 // Options are the decisions of the user, as flags state them (see cli.md).
@@ -97,6 +101,7 @@ type Run struct {
 	before   map[*Planned][]*Planned     // what must have ended before: named, or found out
 	fetched  map[flux.Ref]fetched        // sources beside the one at hand
 	clusters map[string]*cluster.Cluster // beside the one at hand, and as whom
+	lock     cluster.LockState           // before anything else was read
 }
 
 // Planned is what is to be done for one Kustomization.
@@ -202,8 +207,11 @@ func ShortRevision(revision string) string { return revisionDigest.ReplaceAllStr
 // that is to be carried out goes through Guard first.
 func (e *Engine) Plan(ctx context.Context) (*Run, error) {
 	r := &Run{Revision: e.Source.Revision, started: time.Now(), fetched: map[flux.Ref]fetched{}, clusters: map[string]*cluster.Cluster{}}
-	e.Events.emit(Event{Type: RunStarted, Message: fmt.Sprintf("cluster: %s (%s)  root: %s  revision: %s",
-		e.Cluster.Context, e.Cluster.Server, e.Options.Path, ShortRevision(e.Source.Revision))})
+	if !e.begun { // not where a plan is made again
+		e.begun = true
+		e.Events.emit(Event{Type: RunStarted, Message: fmt.Sprintf("cluster: %s (%s)  root: %s  revision: %s",
+			e.Cluster.Context, e.Cluster.Server, e.Options.Path, ShortRevision(e.Source.Revision))})
+	}
 	var err error
 	if r.hasFlux, err = e.Cluster.HasKustomizations(); err != nil {
 		return nil, err

@@ -77,14 +77,14 @@ func (t *task) reload(ctx context.Context) error {
 
 // sameOwned reports whether the cluster's record owns exactly inv, in the place
 // where it belongs.
-func (t *task) sameOwned(inv plan.Inventory) bool {
-	if t.record.InConfigMap && t.record.Live != nil {
+func (p *Planned) sameOwned(inv plan.Inventory) bool {
+	if p.record.InConfigMap && p.record.Live != nil {
 		return false // has still to move to the status
 	}
-	if t.record.InConfigMap && (t.record.End == nil || !equality.Semantic.DeepEqual(*t.record.End, t.End())) {
+	if p.record.InConfigMap && (p.record.End == nil || !equality.Semantic.DeepEqual(*p.record.End, p.End())) {
 		return false // what is to become of it in the end
 	}
-	return t.record.Inventory.Equal(inv) && (t.record.InConfigMap || t.record.Live != nil)
+	return p.record.Inventory.Equal(inv) && (p.record.InConfigMap || p.record.Live != nil)
 }
 
 // condition sets a condition on status. Times move only when its state does.
@@ -163,16 +163,16 @@ func (t *task) rootRecord(ctx context.Context) (*cluster.Record, error) {
 
 // remembered reports whether the cluster's record already says all that a
 // success would write.
-func (t *task) remembered(inv plan.Inventory) bool {
-	s := t.record.Status
+func (p *Planned) remembered(inv plan.Inventory) bool {
+	s := p.record.Status
 	ready := meta.FindStatusCondition(s.Conditions, readyCondition)
 	revision := s.LastAppliedRevision
-	if strings.HasSuffix(t.Revision, dirtySuffix) {
+	if strings.HasSuffix(p.Revision, dirtySuffix) {
 		revision = s.LastAttemptedRevision
 	}
-	return t.sameOwned(inv) && ready != nil && ready.Status == metav1.ConditionTrue && revision == t.Revision &&
+	return p.sameOwned(inv) && ready != nil && ready.Status == metav1.ConditionTrue && revision == p.Revision &&
 		meta.FindStatusCondition(s.Conditions, reconcilingCondition) == nil &&
-		(t.record.Live == nil || s.ObservedGeneration == t.record.Live.GetGeneration())
+		(p.record.Live == nil || s.ObservedGeneration == p.record.Live.GetGeneration())
 }
 
 // fail ends t with what went wrong, and leaves it in the record. What was
@@ -256,7 +256,7 @@ func (t *task) recordFailure(ctx context.Context, reason, message string) {
 	}
 	meta.RemoveStatusCondition(&status.Conditions, reconcilingCondition)
 	status.LastAttemptedRevision = t.Revision
-	if err := t.e.Cluster.Save(rctx, t.Kustomization, status, t.record.Inventory); err != nil {
+	if err := t.e.Cluster.SaveOutcome(rctx, t.Ref, status); err != nil {
 		t.e.Events.emit(Event{Type: WarningFound, Warning: Warning{Code: "status", Object: t.Ref.String(), Message: "its status could not be written: " + err.Error()}})
 	}
 }

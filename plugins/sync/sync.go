@@ -14,6 +14,7 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/ui"
 )
 
 // Options are the flags of sync.
@@ -24,6 +25,7 @@ type Options struct {
 	engine      string
 	dryRun      string
 	runTimeout  time.Duration
+	lockTimeout time.Duration
 	interactive bool
 }
 
@@ -43,7 +45,7 @@ wait until healthy, record. No controller is needed.
 Names limit the run to those Kustomizations and what they depend on.
 
 Exit codes: 0 all ready · 1 something failed or is not ready · 2 could not or would
-not start · 130 interrupted.`,
+not start · 3 another run holds the root · 130 interrupted.`,
 		Example: `  # the repository around the current directory, onto the current context
   %[1]s --path clusters/vps
 
@@ -72,6 +74,7 @@ not start · 130 interrupted.`,
 	f.StringVar(&o.engine, "engine", "auto", "Who reconciles: auto (here, and never beside a live Flux controller), local (here).")
 	f.StringVar(&o.dryRun, "dry-run", "none", "server: ask the server what would change and write nothing; none.")
 	f.Lookup("dry-run").NoOptDefVal = "server"
+	f.DurationVar(&o.lockTimeout, "lock-timeout", time.Minute, "How long to wait for another run of the same root to end; 0 does not wait.")
 	f.BoolVar(&o.interactive, "interactive", false, "Show the plan and ask, on a terminal.")
 	c.Example = strings.ReplaceAll(c.Example, "%[1]s", env.Command("sync"))
 	return c
@@ -100,7 +103,7 @@ func (o *Options) complete(c *cobra.Command, env *cli.Env, args []string) error 
 			return cli.Usage(c, "--allow-delete=%s: want of %s", kind, strings.Join(gitops.ProtectedKinds, ", "))
 		}
 	}
-	if o.Timeout <= 0 || o.runTimeout < 0 {
+	if o.Timeout <= 0 || o.runTimeout < 0 || o.lockTimeout < 0 {
 		return cli.Usage(c, "a timeout cannot be negative or zero")
 	}
 	return o.Complete(c, env, args)
@@ -125,43 +128,16 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 		return err
 	}
 	e.Events = u.Sink()
-	plan, err := e.Plan(ctx)
+	if o.dryRun == "server" {
+		return o.preview(ctx, u, e)
+	}
+	report, err := o.reconcile(ctx, c, env, u, e)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
 		return o.outOfTime()
 	}
 	if err != nil {
 		return err
 	}
-	if err := e.Guard(plan); err != nil {
-		return err
-	}
-	if o.dryRun == "server" {
-		report := e.Preview(plan)
-		if err := u.Sync(report); err != nil {
-			return err
-		}
-		if report.Result != gitops.Succeeded {
-			return cli.Exit{Code: cli.ExitUsage} // as diff: an error is more than a difference
-		}
-		if plan.Writes() > 0 {
-			return cli.Exit{Code: cli.ExitNo}
-		}
-		return nil
-	}
-	if o.interactive {
-		preview, err := o.Output.UI(c, env, true)
-		if err != nil {
-			return err
-		}
-		defer preview.Close()
-		resume := u.Pause()
-		err = confirm(env, preview, e.Preview(plan))
-		resume()
-		if err != nil {
-			return err
-		}
-	}
-	report := e.Apply(ctx, plan)
 	// What was written is written, whether its report could be printed or not:
 	// the exit code comes from the result.
 	printed := u.Sync(report)
@@ -172,6 +148,73 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 		return cli.Exit{Code: cli.ExitNo}
 	}
 	return printed
+}
+
+// preview prints what a run would do.
+func (o *Options) preview(ctx context.Context, u *ui.UI, e *gitops.Engine) error {
+	plan, err := guarded(ctx, e)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
+		return o.outOfTime()
+	}
+	if err != nil {
+		return err
+	}
+	report := e.Preview(plan)
+	if err := u.Sync(report); err != nil {
+		return err
+	}
+	if report.Result != gitops.Succeeded {
+		return cli.Exit{Code: cli.ExitUsage} // as diff: an error is more than a difference
+	}
+	if plan.Writes() > 0 {
+		return cli.Exit{Code: cli.ExitNo}
+	}
+	return nil
+}
+
+// reconcile plans, asks where that is wanted, and carries the plan out while no
+// other run can. What another run wrote since the plan was begun is planned for
+// again, under the lock, and asked about again.
+func (o *Options) reconcile(ctx context.Context, c *cobra.Command, env *cli.Env, u *ui.UI, e *gitops.Engine) (gitops.SyncReport, error) {
+	plan, err := o.approved(ctx, c, env, u, e)
+	if err != nil {
+		return gitops.SyncReport{}, err
+	}
+	locked, err := e.Lock(ctx, plan, o.lockTimeout)
+	if err != nil {
+		return gitops.SyncReport{}, err
+	}
+	defer locked.Release()
+	if locked.Moved {
+		if plan, err = o.approved(locked.Context, c, env, u, e); err != nil {
+			return gitops.SyncReport{}, err
+		}
+	}
+	return e.Apply(locked.Context, plan), nil
+}
+
+// approved is a plan that the guards, and with --interactive the user, let pass.
+func (o *Options) approved(ctx context.Context, c *cobra.Command, env *cli.Env, u *ui.UI, e *gitops.Engine) (*gitops.Run, error) {
+	plan, err := guarded(ctx, e)
+	if err != nil || !o.interactive {
+		return plan, err
+	}
+	preview, err := o.Output.UI(c, env, true)
+	if err != nil {
+		return nil, err
+	}
+	defer preview.Close()
+	resume := u.Pause()
+	defer resume()
+	return plan, confirm(env, preview, e.Preview(plan))
+}
+
+func guarded(ctx context.Context, e *gitops.Engine) (*gitops.Run, error) {
+	plan, err := e.Plan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return plan, e.Guard(plan)
 }
 
 // outOfTime is a run that ended before it wrote anything.
