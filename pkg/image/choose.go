@@ -23,6 +23,9 @@ const (
 	Ranked     Outcome = "ranked"        // ordered, and not the first
 	Chosen     Outcome = "chosen"
 	Unranked   Outcome = "unranked" // would be ordered, but the policy fails
+	// Of the orders that Flux does not have:
+	Undated       Outcome = "undated"        // created only: skipped
+	UnknownCommit Outcome = "unknown-commit" // commit only: skipped
 )
 
 // Verdict is what became of one tag, and why.
@@ -35,7 +38,8 @@ type Verdict struct {
 	Extracted string
 	Rank      int // 1 is chosen; 0 where it was not ranked
 
-	why string // the pattern, the parser's message, the range, the tag that shadows
+	why  string // the pattern, the parser's message, the range, the tag that shadows
+	fact string // what an order of ours goes by: "built 2026-03-02T08:00:00Z"
 }
 
 // Reason is the outcome in words.
@@ -50,7 +54,7 @@ func (v Verdict) Reason() string {
 		s = "gives way to " + v.why + ", which has the same extracted value"
 	case NotVersion:
 		s = "not a version: " + v.why
-	case OutOfRange:
+	case OutOfRange, Undated, UnknownCommit:
 		s = v.why
 	case NotNumber:
 		s = "not a number"
@@ -60,6 +64,9 @@ func (v Verdict) Reason() string {
 		s = "ranked " + strconv.Itoa(v.Rank)
 	case Chosen:
 		s = "chosen"
+	}
+	if v.fact != "" {
+		s = v.fact + ", " + s
 	}
 	if v.Extracted != v.Tag {
 		return fmt.Sprintf("extracted as %q, %s", v.Extracted, s)
@@ -89,48 +96,92 @@ type Choice struct {
 // are also the rules that Flux follows without filterTags, but for that
 // precision.
 //
+// A policy whose annotations ask for an order that Flux does not have (see Own)
+// needs facts about its Candidates; for others they are nil.
+//
 // The error is a *Problem; verdicts and warnings are there all the same.
-func Choose(p Policy, exclusions, tags []string) (Choice, error) {
+func Choose(p Policy, exclusions, tags []string, facts Facts) (Choice, error) {
 	var c Choice
-	order, err := p.order()
+	order, err := p.order(facts)
 	if err != nil {
 		return c, err
 	}
-	if n := p.kinds(); len(n) > 1 {
+	own, err := p.Own()
+	if err != nil {
+		return c, err
+	}
+	if n := p.kinds(); len(n) > 1 && own.By == ByPolicy {
 		c.warn(p.problem("image-two-policies", "spec.policy", "spec.policy has %s: like Flux, this takes %s and ignores the rest",
 			strings.Join(n, " and "), n[0]), "leave one of them")
 	}
-	excluded, err := compileAll(exclusions)
-	if err != nil {
-		return c, p.problem("image-regex", "", "exclusionList of its repository: %s", err)
-	}
-	f, err := p.filter()
+	all, err := sift(p, exclusions, tags)
 	if err != nil {
 		return c, err
 	}
+	out := all.sifted
+	if len(all.in) == 0 {
+		err = p.problem("image-no-tag", "", "no tag to choose from: %s", counted(all.total, out))
+	} else {
+		err = order(all, &c)
+		out = append(all.out, out...)
+	}
+	slices.SortStableFunc(out, func(a, b Verdict) int { return strings.Compare(b.Tag, a.Tag) })
+	if err != nil {
+		c.Verdicts = append(all.in, out...)
+		return c, err
+	}
+	for i := range all.in {
+		all.in[i].Outcome, all.in[i].Rank = Ranked, i+1
+	}
+	first := &all.in[0]
+	first.Outcome = Chosen
+	c.Tag, c.Extracted = first.Tag, first.Extracted
+	if first.Extracted != first.Tag && own.By == ByPolicy {
+		c.Reason += fmt.Sprintf(", extracted as %q", first.Extracted)
+	}
+	c.collision(all, first)
+	c.Verdicts = append(all.in, out...)
+	return c, nil
+}
 
+// sift leaves the tags that the policy orders, from Z to A.
+func sift(p Policy, exclusions, tags []string) (*candidates, error) {
+	excluded, err := compileAll(exclusions)
+	if err != nil {
+		return nil, p.problem("image-regex", "", "exclusionList of its repository: %s", err)
+	}
+	f, err := p.filter()
+	if err != nil {
+		return nil, err
+	}
+	own, err := p.Own()
+	if err != nil {
+		return nil, err
+	}
 	tags = slices.Clone(tags)
 	slices.SortFunc(tags, func(a, b string) int { return strings.Compare(b, a) })
 	tags = slices.Compact(tags)
 
-	all := candidates{policy: p, filtered: f != nil}
+	all := &candidates{policy: p, filtered: f != nil, total: len(tags)}
 	byValue := map[string]int{} // extracted -> index in all.in
-	var out []Verdict
 next:
 	for _, tag := range tags {
 		for i, re := range excluded {
 			if re.MatchString(tag) {
-				out = append(out, Verdict{Tag: tag, Outcome: Excluded, why: exclusions[i]})
+				all.sifted = append(all.sifted, Verdict{Tag: tag, Outcome: Excluded, why: exclusions[i]})
 				continue next
 			}
 		}
 		value, ok := f.apply(tag)
 		if !ok {
-			out = append(out, Verdict{Tag: tag, Outcome: NotMatched, why: f.re.String()})
+			all.sifted = append(all.sifted, Verdict{Tag: tag, Outcome: NotMatched, why: f.re.String()})
 			continue
 		}
 		v := Verdict{Tag: tag, Extracted: value, Outcome: Unranked}
-		if f == nil {
+		if f == nil || own.By != ByPolicy { // our orders know each tag by itself
+			if own.By == ByCreated {
+				v.Extracted = tag
+			}
 			all.in = append(all.in, v)
 			continue
 		}
@@ -145,31 +196,9 @@ next:
 	}
 	for _, v := range all.shadowed {
 		v.Outcome, v.why = Shadowed, all.in[byValue[v.Extracted]].Tag
-		out = append(out, v)
+		all.sifted = append(all.sifted, v)
 	}
-	if len(all.in) == 0 {
-		err = p.problem("image-no-tag", "", "no tag to choose from: %s", counted(len(tags), out))
-	} else {
-		err = order(&all, &c)
-		out = append(all.out, out...)
-	}
-	slices.SortStableFunc(out, func(a, b Verdict) int { return strings.Compare(b.Tag, a.Tag) })
-	if err != nil {
-		c.Verdicts = append(all.in, out...)
-		return c, err
-	}
-	for i := range all.in {
-		all.in[i].Outcome, all.in[i].Rank = Ranked, i+1
-	}
-	first := &all.in[0]
-	first.Outcome = Chosen
-	c.Tag, c.Extracted = first.Tag, first.Extracted
-	if first.Extracted != first.Tag {
-		c.Reason += fmt.Sprintf(", extracted as %q", first.Extracted)
-	}
-	c.collision(&all, first)
-	c.Verdicts = append(all.in, out...)
-	return c, nil
+	return all, nil
 }
 
 // candidates are the tags that an order gets, from Z to A.
@@ -179,6 +208,8 @@ type candidates struct {
 	in       []Verdict
 	out      []Verdict // what the order took out of in
 	shadowed []Verdict
+	sifted   []Verdict // what did not come to be ordered
+	total    int       // of tags
 }
 
 // order puts the candidates in order, the chosen one first, and says why.
@@ -202,7 +233,7 @@ func (p Policy) kinds() []string {
 
 // Check tells what is wrong with the policy whatever the tags, nil if nothing is.
 func (p Policy) Check() error {
-	_, err := p.order()
+	_, err := p.order(nil)
 	_, filterErr := p.filter()
 	return errors.Join(err, filterErr)
 }

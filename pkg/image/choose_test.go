@@ -68,7 +68,7 @@ func TestChoose(t *testing.T) {
 			p := policyOf(t, test.spec)
 			tags := strings.Fields(test.tags)
 			for range 6 {
-				c, err := Choose(p, Repository{}.Exclusions(), tags)
+				c, err := Choose(p, Repository{}.Exclusions(), tags, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -91,7 +91,7 @@ func TestChoose(t *testing.T) {
 func TestEveryTagHasItsReason(t *testing.T) {
 	p := policyOf(t, "policy: {semver: {range: '1.x'}}\nfilterTags: {pattern: '^(?P<v>v?[0-9].*)-(amd64|arm64)$', extract: '$v'}")
 	tags := strings.Fields("1.2.0-amd64 1.2.0-arm64 1.1.0-amd64 2.0.0-amd64 1.3-amd64 1.3.0-rc.1-amd64 01.2.3-amd64 latest x.sig")
-	c, err := Choose(p, Repository{}.Exclusions(), tags)
+	c, err := Choose(p, Repository{}.Exclusions(), tags, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func TestNothingIsChosen(t *testing.T) {
 				exclude = []string{test.exclude}
 			}
 			tags := strings.Fields(test.tags)
-			c, err := Choose(policyOf(t, test.spec), exclude, tags)
+			c, err := Choose(policyOf(t, test.spec), exclude, tags, nil)
 			problem := (*Problem)(nil)
 			if !errors.As(err, &problem) {
 				t.Fatalf("chose %q, error %v", c.Tag, err)
@@ -303,12 +303,12 @@ func TestChoosesWhatFluxChooses(t *testing.T) {
 			slices.Sort(sorted)
 			slices.Reverse(sorted)
 			want, ok := asFlux(kind, constraint, desc, sorted)
-			c, err := Choose(policyOf(t, spec), nil, tags)
+			c, err := Choose(policyOf(t, spec), nil, tags, nil)
 			if ok != (err == nil) || c.Tag != want {
 				t.Fatalf("%s of %v: %q %v, Flux chooses %q", spec, tags, c.Tag, err, want)
 			}
 
-			c, err = Choose(policyOf(t, spec+"\nfilterTags: {pattern: '^(.+)$', extract: '$1'}"), nil, tags)
+			c, err = Choose(policyOf(t, spec+"\nfilterTags: {pattern: '^(.+)$', extract: '$1'}"), nil, tags, nil)
 			possible := map[string]bool{}
 			for range 40 {
 				r.Shuffle(len(tags), func(i, j int) { tags[i], tags[j] = tags[j], tags[i] })
@@ -348,7 +348,7 @@ func FuzzChoose(f *testing.F) {
 				p.Spec.Policy = policyOf(t, "policy: {numerical: {}}").Spec.Policy
 			}
 			list := strings.Fields(tags)
-			c, err := Choose(p, nil, list)
+			c, err := Choose(p, nil, list, nil)
 			if (c.Tag == "") != (err != nil) {
 				t.Fatalf("%q, %v", c.Tag, err)
 			}
@@ -380,7 +380,7 @@ func BenchmarkChoose(b *testing.B) {
 		b.Run(bench.name, func(b *testing.B) {
 			p := policyOf(b, bench.spec)
 			for b.Loop() {
-				if _, err := Choose(p, Repository{}.Exclusions(), bench.tags); err != nil {
+				if _, err := Choose(p, Repository{}.Exclusions(), bench.tags, nil); err != nil {
 					b.Fatal(err)
 				}
 			}

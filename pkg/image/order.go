@@ -12,8 +12,18 @@ import (
 	"github.com/Masterminds/semver/v3"
 )
 
-// order compiles spec.policy. Of several kinds Flux takes the first in this order.
-func (p Policy) order() (order, error) {
+// order compiles the annotations, else spec.policy. Of several kinds Flux takes
+// the first in this order.
+func (p Policy) order(facts Facts) (order, error) {
+	own, err := p.Own()
+	switch {
+	case err != nil:
+		return nil, err
+	case own.By == ByCreated:
+		return func(all *candidates, c *Choice) error { return byCreated(all, c, facts) }, nil
+	case own.By == ByCommit:
+		return func(all *candidates, c *Choice) error { return byCommit(all, c, own, facts) }, nil
+	}
 	switch choice := p.Spec.Policy; {
 	case choice.SemVer != nil:
 		return p.semver(choice.SemVer.Range)
@@ -137,7 +147,8 @@ func alphabetical(all *candidates, c *Choice, desc bool) error {
 	if all.hashes() {
 		c.warn(all.policy.problem("image-hash-order", "spec.policy.alphabetical",
 			"orders commit hashes by alphabet: %s is not the newest of %s, but any of them", all.in[0].Tag, count(len(all.in), "tag")),
-			"give tags something that grows, such as main-<commit>-<unix time>, and order by it: "+
+			"annotate the policy with "+OrderAnnotation+": created, or commit (kubectl-gitops only); or give tags something that grows, such as "+
+				"main-<commit>-<unix time>, and order by it: "+
 				"filterTags: {pattern: '^main-[a-f0-9]+-(?P<ts>[0-9]+)$', extract: '$ts'}, policy: {numerical: {order: asc}}")
 	}
 	return nil

@@ -23,7 +23,8 @@ type decision struct {
 
 	registry *registry.Repository
 	tags     []string
-	told     bool // the problems are those of the repository, and have been told with another policy
+	facts    image.Facts // for an order that Flux does not have
+	told     bool        // the problems are those of the repository, and have been told with another policy
 }
 
 // decide lets policies choose from what their registries have now, and reports
@@ -31,6 +32,9 @@ type decision struct {
 func (s *session) decide(ctx context.Context, o *readOptions, t *tree, policies []image.Policy, explain bool) ([]decision, error) {
 	out := make([]decision, len(policies))
 	if err := s.gather(ctx, o, t, policies, out); err != nil {
+		return nil, err
+	}
+	if err := s.facts(ctx, &o.Source, t, out); err != nil {
 		return nil, err
 	}
 	for i := range out {
@@ -99,7 +103,7 @@ func (s *session) gather(ctx context.Context, o *readOptions, t *tree, policies 
 // choose makes the decision from the tags.
 func (d *decision) choose() {
 	var err error
-	d.choice, err = image.Choose(d.policy, d.repository.Exclusions(), d.tags)
+	d.choice, err = image.Choose(d.policy, d.repository.Exclusions(), d.tags, d.facts)
 	if d.problems = faults(err); len(d.problems) == 0 {
 		d.image = image.Image{Name: d.repository.Spec.Image, Tag: d.choice.Tag}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -54,13 +55,13 @@ cannot be used.`,
 	}
 	f := c.Flags()
 	f.StringVarP(&o.file, "file", "f", "", "File with the ImagePolicy; - is stdin.")
-	f.StringVar(&o.tags, "tags", "", "File with the tags, one a line; - is stdin.")
+	f.StringVar(&o.tags, "tags", "", "File with the tags, one a line, with the time of the image behind it where the policy orders by that; - is stdin.")
 	f.BoolVar(&o.explain, "explain", false, "Tell of every tag what became of it, and why.")
 	o.Output.AddFlags(f)
 	return c
 }
 
-func runEval(_ context.Context, c *cobra.Command, env *cli.Env, o *evalOptions) error {
+func runEval(ctx context.Context, c *cobra.Command, env *cli.Env, o *evalOptions) error {
 	data, err := readInput(env, "-f", o.file)
 	if err != nil {
 		return err
@@ -88,7 +89,7 @@ func runEval(_ context.Context, c *cobra.Command, env *cli.Env, o *evalOptions) 
 	if data, err = readInput(env, "--tags", o.tags); err != nil {
 		return err
 	}
-	tags, err := readTags(o.tags, data)
+	tags, dates, err := readTags(o.tags, data)
 	if err != nil {
 		return err
 	}
@@ -97,7 +98,12 @@ func runEval(_ context.Context, c *cobra.Command, env *cli.Env, o *evalOptions) 
 		return err
 	}
 	d := decision{policy: p, repository: repo, tags: tags}
-	d.choose()
+	if err := s.evalFacts(ctx, &d, dates); err != nil {
+		return err
+	}
+	if d.open() {
+		d.choose()
+	}
 	s.tellDecision(d, image.Written{}, o.explain)
 	switch {
 	case o.explain:
@@ -106,6 +112,26 @@ func runEval(_ context.Context, c *cobra.Command, env *cli.Env, o *evalOptions) 
 		fmt.Fprintln(&s.text, d.choice.Tag)
 	}
 	return s.end()
+}
+
+// evalFacts has the dates of a list of tags, and fetches commits from where the
+// policy says: that is no registry, either.
+func (s *session) evalFacts(ctx context.Context, d *decision, dates map[string]time.Time) error {
+	own, err := d.policy.Own()
+	switch {
+	case err != nil:
+		return nil // choose will say so
+	case own.By == image.ByCreated && len(dates) == 0:
+		return fault{&image.Problem{Code: "image-order", File: d.policy.File, Line: d.policy.Line, Object: d.policy.String(),
+			Message: "orders by the time at which images were built, and the list of tags has no times", Hint: "write them behind the tags: v1.0.0 2026-03-02T08:00:00Z"}}
+	case own.By == image.ByCreated:
+		d.facts = given(dates)
+		return nil
+	}
+	all := []decision{*d}
+	err = s.facts(ctx, &cli.Source{}, &tree{}, all)
+	*d = all[0]
+	return err
 }
 
 // pick is the policy that is meant.
@@ -145,24 +171,36 @@ func readInput(env *cli.Env, flag, name string) ([]byte, error) {
 	return data, nil
 }
 
-// readTags reads one tag a line. Blank lines do not count. What no registry can
-// have is refused: a list of something else would have a choice, too.
-func readTags(file string, data []byte) ([]string, error) {
-	var tags []string
+// readTags reads one tag a line, and what may stand behind it: the time at which
+// its image was built. Blank lines do not count. What no registry can have is
+// refused: a list of something else would have a choice, too.
+func readTags(file string, data []byte) (tags []string, dates map[string]time.Time, err error) {
 	n := 0
 	for line := range bytes.Lines(data) {
 		n++
-		tag := string(bytes.TrimSpace(line))
+		tag, date, _ := strings.Cut(string(bytes.TrimSpace(line)), " ")
 		if tag == "" {
 			continue
 		}
+		wrong := func(what, hint string) error {
+			return fault{&image.Problem{Code: "image-tag", File: file, Line: n, Message: what, Hint: hint}}
+		}
 		if !image.ValidTag(tag) {
-			return nil, fault{&image.Problem{Code: "image-tag", File: file, Line: n, Message: fmt.Sprintf("%q is not a tag", shorten(tag)),
-				Hint: "want one tag a line, without the image's name, as in: crane ls IMAGE"}}
+			return nil, nil, wrong(fmt.Sprintf("%q is not a tag", shorten(string(bytes.TrimSpace(line)))), "want one tag a line, without the image's name, as in: crane ls IMAGE")
+		}
+		if date = strings.TrimSpace(date); date != "" {
+			at, err := time.Parse(time.RFC3339Nano, date)
+			if err != nil {
+				return nil, nil, wrong(fmt.Sprintf("%q behind the tag is not a time", shorten(date)), "want one tag a line, and behind it nothing or a time: v1.0.0 2026-03-02T08:00:00Z")
+			}
+			if dates == nil {
+				dates = map[string]time.Time{}
+			}
+			dates[tag] = at.UTC()
 		}
 		tags = append(tags, tag)
 	}
-	return tags, nil
+	return tags, dates, nil
 }
 
 func shorten(s string) string {

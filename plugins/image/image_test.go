@@ -21,10 +21,23 @@ import (
 // run is the command as a terminal has it.
 func run(t *testing.T, stdin string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
+	return runWith(t, stdin, nil, args...)
+}
+
+// runEnv is run with variables of the environment.
+func runEnv(t *testing.T, vars []string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	return runWith(t, "", vars, args...)
+}
+
+func runWith(t *testing.T, stdin string, vars []string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("KUBECACHEDIR", t.TempDir())
 	var out, errs bytes.Buffer
 	env := &cli.Env{
 		IOStreams: genericiooptions.IOStreams{In: strings.NewReader(stdin), Out: &out, ErrOut: &errs},
-		Environ:   []string{"LC_ALL=C.UTF-8", "HOME=" + t.TempDir()}, Name: "kubectl gitops image",
+		Environ:   append(vars, "LC_ALL=C.UTF-8", "HOME="+t.TempDir()), Name: "kubectl gitops image",
 	}
 	code = cli.Run(t.Context(), New, env, args)
 	return out.String(), errs.String(), code

@@ -71,6 +71,7 @@ type tree struct {
 	problems  []*image.Problem // objects that cannot be read
 	files     []string         // all YAML files below --path
 	namespace string           // of objects whose file says none
+	remotes   []string         // URLs of the source
 	live      bool             // read from a cluster: there are no files
 	markers   []image.Marker
 }
@@ -100,7 +101,7 @@ func (s *session) read(ctx context.Context, o *readOptions) (*tree, error) {
 		}
 	}
 	s.where = snap.Revision
-	t := &tree{fs: snap.FS, namespace: namespaceOf(s.env)}
+	t := &tree{fs: snap.FS, namespace: namespaceOf(s.env), remotes: snap.Remotes}
 	err = fs.WalkDir(snap.FS, root, func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case ctx.Err() != nil:
@@ -340,9 +341,14 @@ type answer struct {
 	suspended bool // so nobody was asked
 }
 
+// unanswered is a registry or a Git server that did not tell what was asked.
 func unanswered(d image.Declared, err error) *image.Problem {
-	p := &image.Problem{Code: "image-registry", File: d.File, Line: d.Line, Object: d.String(), Message: err.Error()}
-	if e := (*registry.Error)(nil); errors.As(err, &e) {
+	code := "image-registry"
+	if git := (*source.Error)(nil); errors.As(err, &git) {
+		code = "image-commits"
+	}
+	p := &image.Problem{Code: code, File: d.File, Line: d.Line, Object: d.String(), Message: err.Error()}
+	if e := (interface{ Hint() string })(nil); errors.As(err, &e) {
 		p.Hint = e.Hint()
 	}
 	return p
