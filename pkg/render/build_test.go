@@ -132,8 +132,10 @@ func TestContext(t *testing.T) {
 	}
 
 	// One that waits for another's build lets go.
-	krustyLock <- struct{}{}
-	defer func() { <-krustyLock }()
+	if err := schemaUsers.Acquire(context.Background(), allUsers); err != nil {
+		t.Fatal(err)
+	}
+	defer schemaUsers.Release(allUsers)
 	ctx, cancel = context.WithCancelCause(context.Background())
 	done := make(chan error)
 	go func() {

@@ -57,6 +57,9 @@ var (
 	descents       = regexp.MustCompile(`(accumulating (resources|components)( from '[^']*')?|(accumulateDirectory|loader\.New)|recursed (accumulation of|merging from) path '[^']*'|couldn't make target for path '[^']*'|merging resources from '[^']*'): `)
 )
 
+// pointers matches a generator as kustomize prints it.
+var pointers = regexp.MustCompile(` &\{0x[0-9a-f]+( 0x[0-9a-f]+)*\}`)
+
 // plain takes out of a message of kustomize what is about kustomize itself.
 func plain(msg string) string {
 	msg = stripRoot(msg)
@@ -71,6 +74,7 @@ func plain(msg string) string {
 	if len(msg) > 2 && msg[0] == '"' && strings.HasSuffix(msg, `"`) {
 		msg = msg[1 : len(msg)-1]
 	}
+	msg = pointers.ReplaceAllString(msg, "")
 	return strings.TrimSpace(bytesAsNumbers.ReplaceAllString(msg, "[…]"))
 }
 

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"sigs.k8s.io/kustomize/kyaml/filesys"
@@ -44,6 +45,8 @@ type sourceFS struct {
 	// refused are the errors of src that do not just mean that there is no
 	// such file; kustomize loses most of them.
 	refused map[string]error
+	// mu is for those who share the file system, batches.
+	mu sync.Mutex
 	// openAPI tells that a kustomization changes the process-wide schema.
 	openAPI bool
 	// whole tells that something takes an object's annotations as a whole, so

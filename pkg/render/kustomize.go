@@ -12,37 +12,57 @@ import (
 	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/kustomize/api/types"
-	"sigs.k8s.io/kustomize/kyaml/openapi"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
 // built is what kustomize made, and where it has each object from.
 type built struct {
-	resources resmap.ResMap
+	resources []*resource.Resource
 	origins   []*resource.Origin // as resources; nil where it is not known
+	manifests []manifest         // as resources, instead of origins; nil where it was built whole
 }
 
-// kustomize runs kustomize on the entry. Origins are learned from kustomize's
-// own annotation, which is taken out again where nobody asked for it. Where
-// something in the source looks at annotations as a whole, the annotation is
-// not neutral: there the objects come from a second run without it.
+// kustomize runs kustomize on the entry, in batches where it can. Origins are
+// learned from kustomize's own annotation, which is taken out again where
+// nobody asked for it. Where something in the source looks at annotations as a
+// whole, the annotation is not neutral: there the objects come from a second
+// run without it.
 func (b *build) kustomize() (built, error) {
-	m, err := b.krusty(true)
-	if b.entry.wantsOrigins() || err != nil && !b.fs.whole {
-		return built{m, originsOf(m)}, err
-	}
-	if !b.fs.whole {
-		origins := originsOf(m)
-		return built{m, origins}, m.RemoveOriginAnnotations()
-	}
-	without, err := b.krusty(false)
+	manifest, err := b.entry.manifest(!b.entry.wantsOrigins())
 	if err != nil {
 		return built{}, err
 	}
-	out := built{without, make([]*resource.Origin, without.Size())}
-	if m != nil && slices.EqualFunc(m.Resources(), without.Resources(), func(a, b *resource.Resource) bool {
+	b.fs.generated[b.entry.file] = manifest
+	out, ok := b.buildBatched()
+	if b.batched = ok; ok || b.ctx.Err() != nil {
+		return out, b.ctx.Err()
+	}
+	m, err := b.krusty(b.fs)
+	if err != nil && !b.fs.whole {
+		return built{}, err
+	}
+	origins := originsOf(m)
+	if b.entry.wantsOrigins() {
+		if err != nil {
+			return built{}, err
+		}
+		return built{resources: m.Resources(), origins: origins}, nil
+	}
+	if !b.fs.whole {
+		return built{resources: m.Resources(), origins: origins}, m.RemoveOriginAnnotations()
+	}
+	if b.fs.generated[b.entry.file], err = b.entry.manifest(false); err != nil {
+		return built{}, err
+	}
+	without, err := b.krusty(b.fs)
+	if err != nil {
+		return built{}, err
+	}
+	out = built{resources: without.Resources(), origins: make([]*resource.Origin, without.Size())}
+	if m != nil && slices.EqualFunc(m.Resources(), out.resources, func(a, b *resource.Resource) bool {
 		return a.GetKind() == b.GetKind() && a.GetName() == b.GetName() && a.GetNamespace() == b.GetNamespace()
 	}) {
-		out.origins = originsOf(m)
+		out.origins = origins
 	}
 	return out, nil
 }
@@ -58,42 +78,9 @@ func originsOf(m resmap.ResMap) []*resource.Origin {
 	return origins
 }
 
-// krustyLock keeps builds apart: kustomize's OpenAPI schema is process-wide
-// and written without a lock (kustomize#3659). Whatever makes a resid.Gvk
-// reads it, CurId and OrgId among them: nothing outside of krusty may. A channel, so that waiting for
-// it ends with the context.
-var krustyLock = make(chan struct{}, 1)
-
-// schemaChanged tells, under krustyLock, that the schema is not the built-in
-// one. Flux resets it for every build, which costs 0.1 s each time.
-var schemaChanged = true
-
 // krusty is one run of kustomize, with the options of fluxcd/pkg/kustomize's
 // Build.
-func (b *build) krusty(origins bool) (m resmap.ResMap, err error) {
-	manifest, err := b.entry.manifest(origins)
-	if err != nil {
-		return nil, err
-	}
-	b.fs.generated[b.entry.file] = manifest
-	select {
-	case krustyLock <- struct{}{}:
-	case <-b.ctx.Done():
-		return nil, b.ctx.Err()
-	}
-	defer func() {
-		schemaChanged = schemaChanged || b.fs.openAPI
-		<-krustyLock
-		if p := recover(); p != nil {
-			m, err = nil, fmt.Errorf("kustomize panicked: %v", p)
-		}
-	}()
-	if schemaChanged {
-		// Loaded at once: a custom schema adds to it only when it is there.
-		openapi.ResetOpenAPI()
-		openapi.Schema()
-		schemaChanged = false
-	}
+func (b *build) krusty(fs filesys.FileSystem) (m resmap.ResMap, err error) {
 	options := &krusty.Options{
 		LoadRestrictions: types.LoadRestrictionsNone, // the file system restricts
 		PluginConfig:     types.DisabledPluginConfig(),
@@ -101,7 +88,40 @@ func (b *build) krusty(origins bool) (m resmap.ResMap, err error) {
 	if b.entry.spec.SortOptions != nil {
 		options.Reorder = krusty.ReorderOptionUnspecified // saves a warning; the file decides
 	}
-	return krusty.MakeKustomizer(options).Run(b.fs, filepath.Join(root, filepath.FromSlash(b.dir)))
+	waited := withSchema(b.ctx, b.tree.maySetSchema(), func() {
+		defer func() {
+			if b.fs.openAPI {
+				schemaChanged.Store(true)
+			}
+			if p := recover(); p != nil {
+				m, err = nil, fmt.Errorf("kustomize panicked: %v", p)
+			}
+		}()
+		m, err = krusty.MakeKustomizer(options).Run(fs, filepath.Join(root, filepath.FromSlash(b.dir)))
+	})
+	if waited != nil {
+		return nil, waited
+	}
+	return m, err
+}
+
+// maySetSchema reports whether a kustomization of the build, or one that is not
+// known, might ask for an OpenAPI schema of its own.
+func (t *tree) maySetSchema() bool {
+	if len(t.faults) > 0 {
+		return true
+	}
+	for _, k := range t.all {
+		if data, err := t.b.fs.read(k.file); err != nil || openAPIField.Match(data) {
+			return true
+		}
+		for _, inc := range k.includes {
+			if inc.remote || inc.role == asConfig && t.b.fs.isDir(inc.name) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // metadataWhole matches, in patches and kustomizations, a path that ends in an

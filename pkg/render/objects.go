@@ -25,12 +25,17 @@ func (b *build) finish(m built) (*Result, error) {
 	subst := newSubstitution(b)
 	sum := sha256.New()
 	var errs []error
-	for i, res := range m.resources.Resources() {
+	for i, res := range m.resources {
 		if err := b.ctx.Err(); err != nil {
 			return nil, err
 		}
 		o := rendered{kind: res.GetKind(), apiVersion: res.GetApiVersion(), name: res.GetName(), namespace: res.GetNamespace()}
-		o.file, o.line, o.doc = where.find(m.origins[i], o)
+		if m.manifests != nil {
+			from := m.manifests[i]
+			o.file, o.line, o.doc = from.file, from.doc.Line, &from.doc
+		} else {
+			o.file, o.line, o.doc = where.find(m.origins[i], o)
+		}
 		if err := o.complete(); err != nil {
 			errs = append(errs, err)
 			continue
@@ -207,11 +212,10 @@ func (l *locator) find(origin *resource.Origin, o rendered) (file string, line i
 		return file, l.b.tree.generatorLine(file, o.kind, o.name), nil
 	}
 	file = joinOrigin(l.b.dir, origin.Path)
-	data, ok := l.b.fs.cache[file]
-	if !ok {
+	if _, ok := l.b.fs.cache[file]; !ok {
 		return origin.Path, 0, nil // a URL
 	}
-	docs := l.documents(file, data)
+	docs := l.documents(file)
 	i := match(docs, l.used[file], o)
 	if i < 0 {
 		i = only(docs, o.kind)
@@ -226,7 +230,7 @@ func (l *locator) find(origin *resource.Origin, o rendered) (file string, line i
 // search looks for an object in all manifests.
 func (l *locator) search(o rendered) (file string, line int, doc *object.Document) {
 	for _, file := range l.b.manifests() {
-		docs := l.documents(file, l.b.fs.cache[file])
+		docs := l.documents(file)
 		if i := match(docs, l.used[file], o); i >= 0 && !l.used[file][i] {
 			l.used[file][i] = true
 			return file, docs[i].Line, &docs[i]
@@ -235,10 +239,11 @@ func (l *locator) search(o rendered) (file string, line int, doc *object.Documen
 	return "", 0, nil
 }
 
-func (l *locator) documents(file string, data []byte) []object.Document {
+func (l *locator) documents(file string) []object.Document {
 	docs, ok := l.docs[file]
 	if !ok {
-		docs = documents(file, data)
+		whole, _ := l.b.documents(file) // one that does not parse to its end gives those before
+		docs = itemized(whole)
 		l.docs[file], l.used[file] = docs, map[int]bool{}
 	}
 	return docs

@@ -67,8 +67,7 @@ func Build(ctx context.Context, r Request) (result *Result, err error) {
 			result, err = nil, e
 		}
 	}()
-	b := &build{Request: r, ctx: ctx, dir: r.Kustomization.Path()}
-	b.fs = newSourceFS(ctx, r)
+	b := newBuild(ctx, r)
 	result, err = b.run()
 	if cause := ctx.Err(); cause != nil {
 		return nil, context.Cause(ctx)
@@ -87,6 +86,38 @@ type build struct {
 	fs    *sourceFS
 	entry entry
 	tree  *tree
+
+	parsed map[string]parsed // by file
+
+	batchSize int  // objects
+	batched   bool // it was built in batches
+}
+
+func newBuild(ctx context.Context, r Request) *build {
+	return &build{
+		Request: r, ctx: ctx, dir: r.Kustomization.Path(), fs: newSourceFS(ctx, r),
+		parsed: map[string]parsed{}, batchSize: batchSize,
+	}
+}
+
+// parsed is what a file of the source parses to.
+type parsed struct {
+	docs []object.Document
+	err  error
+}
+
+// documents are those of a file that can be read, parsed once.
+func (b *build) documents(file string) ([]object.Document, error) {
+	p, ok := b.parsed[file]
+	if !ok {
+		data, err := b.fs.read(file)
+		if err != nil {
+			return nil, err
+		}
+		p.docs, p.err = object.Documents(file, data)
+		b.parsed[file] = p
+	}
+	return p.docs, p.err
 }
 
 func (b *build) run() (*Result, error) {

@@ -33,7 +33,7 @@ func source(text string) fstest.MapFS {
 
 // fluxKustomization is a Flux Kustomization of the given spec, as if it stood at
 // clusters/prod/apps.yaml:1.
-func fluxKustomization(t *testing.T, spec string) flux.Kustomization {
+func fluxKustomization(t testing.TB, spec string) flux.Kustomization {
 	t.Helper()
 	content := map[string]any{}
 	if err := yaml.Unmarshal([]byte(spec), &content); err != nil {

@@ -136,6 +136,11 @@ func (t *tree) generatorLine(file, kind, name string) int {
 // file that does not parse to its end gives those before.
 func documents(file string, data []byte) []object.Document {
 	docs, _ := object.Documents(file, data)
+	return itemized(docs)
+}
+
+// itemized takes lists apart.
+func itemized(docs []object.Document) []object.Document {
 	var out []object.Document
 	for _, d := range docs {
 		items := object.Find(d.Node, "items")
