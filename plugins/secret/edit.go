@@ -273,11 +273,7 @@ func (r *run) edited(e *edited, file secret.SealedFile, action string) error {
 	if r.text {
 		line := e.name + " " + action
 		if action == "sealed" {
-			line += ": " + count(file.Sealed, "value")
-			if e.sealed != nil {
-				line += fmt.Sprintf(", %d unchanged", file.Kept)
-			}
-			line += ", " + count(len(file.Recipients), "recipient")
+			line += ": " + count(file.Sealed, "value") + unchanged(file.Kept) + ", " + count(len(file.Recipients), "recipient")
 		}
 		fmt.Fprintln(r.env.ErrOut, line)
 	}

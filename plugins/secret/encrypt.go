@@ -22,12 +22,13 @@ type encryptOptions struct {
 	out        string
 	age        []string
 	ageKeyFile string
+	head       commits
 }
 
 func newEncrypt(env *cli.Env) *cobra.Command { return newEncryptCommand(env, encrypt) }
 
 func newEncryptCommand(env *cli.Env, runF func(context.Context, *cobra.Command, *cli.Env, *encryptOptions) error) *cobra.Command {
-	o := &encryptOptions{}
+	o := &encryptOptions{head: commits{}}
 	c := &cobra.Command{
 		Use:   "encrypt FILE…",
 		Short: "Seal files, by the rules of .sops.yaml",
@@ -36,8 +37,8 @@ data and stringData are sealed where no rule says what; of any other file
 everything. A YAML file keeps its bytes but for the values that are sealed. FILE -
 is stdin, and needs --out.
 
-Sealed over a previous version (--out), a value that did not change keeps its
-ciphertext, where a key at hand opens that version.
+Sealed over a previous version (the file at --out; with --in-place what HEAD has), a
+value that did not change keeps its ciphertext, where a key at hand opens that version.
 
 Exit codes: 0 sealed · 1 a file cannot be sealed, and nothing was written · 2 could
 not or would not start.`,
@@ -88,7 +89,7 @@ func (o *encryptOptions) complete(c *cobra.Command, env *cli.Env) error {
 	return nil
 }
 
-func encrypt(_ context.Context, c *cobra.Command, env *cli.Env, o *encryptOptions) error {
+func encrypt(ctx context.Context, c *cobra.Command, env *cli.Env, o *encryptOptions) error {
 	r, err := begin(c, env, &o.Output)
 	if err != nil {
 		return err
@@ -101,7 +102,7 @@ func encrypt(_ context.Context, c *cobra.Command, env *cli.Env, o *encryptOption
 	var changes []secret.Change
 	var sealed []byte
 	for _, path := range o.files {
-		j, err := o.job(env, rules, path)
+		j, err := o.job(ctx, env, rules, path)
 		if err != nil {
 			return err
 		}
@@ -120,7 +121,7 @@ func encrypt(_ context.Context, c *cobra.Command, env *cli.Env, o *encryptOption
 			r.warn("sealed-anew", j.name, "every value is sealed anew: "+file.Anew, "")
 		}
 		action := "sealed"
-		if string(file.Data) == string(j.previous) {
+		if string(file.Data) == string(j.previous) && !o.inPlace {
 			action = "unchanged"
 		}
 		r.report.Files = append(r.report.Files, FileReport{Path: j.name, Action: action, Recipients: file.Recipients, Sealed: file.Sealed, Kept: file.Kept})
@@ -142,7 +143,7 @@ func encrypt(_ context.Context, c *cobra.Command, env *cli.Env, o *encryptOption
 		}
 		if r.text {
 			for _, f := range r.report.Files {
-				fmt.Fprintf(env.ErrOut, "%s %s: %s, %s\n", f.Path, f.Action, count(f.Sealed, "value"), count(len(f.Recipients), "recipient"))
+				fmt.Fprintf(env.ErrOut, "%s %s: %s%s, %s\n", f.Path, f.Action, count(f.Sealed, "value"), unchanged(f.Kept), count(len(f.Recipients), "recipient"))
 			}
 		}
 	default:
@@ -163,7 +164,7 @@ type job struct {
 }
 
 // job reads what is to be sealed. Its errors are reasons not to start.
-func (o *encryptOptions) job(env *cli.Env, rules secret.Rules, path string) (j job, err error) {
+func (o *encryptOptions) job(ctx context.Context, env *cli.Env, rules secret.Rules, path string) (j job, err error) {
 	j.name = path
 	if path == "-" {
 		if j.plain, err = io.ReadAll(env.In); err != nil {
@@ -179,6 +180,14 @@ func (o *encryptOptions) job(env *cli.Env, rules secret.Rules, path string) (j j
 		}
 		if err := o.over(env, &j); err != nil {
 			return j, err
+		}
+	}
+	if o.inPlace {
+		if data := o.head.file(ctx, env, j.real); data != nil && secret.IsSealed(j.name, data) {
+			j.previous = data
+			if j.keys, err = secret.Find(secret.FindOptions{KeyFile: o.ageKeyFile, Getenv: env.Getenv}); err != nil {
+				return j, err
+			}
 		}
 	}
 	j.rule, err = rules.For(j.name)
@@ -208,6 +217,14 @@ func (o *encryptOptions) over(env *cli.Env, j *job) error {
 	j.previous = data
 	j.keys, err = secret.Find(secret.FindOptions{KeyFile: o.ageKeyFile, Getenv: env.Getenv})
 	return err
+}
+
+// unchanged says of how many values the ciphertext is that of the version before.
+func unchanged(kept int) string {
+	if kept == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d unchanged", kept)
 }
 
 func (r *run) warnKubernetes(file string) {
