@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"go.yaml.in/yaml/v3"
 	kyaml "sigs.k8s.io/kustomize/kyaml/yaml"
 
@@ -56,10 +57,16 @@ type Edited struct {
 	Column   int // 1-based, in characters
 	Policy   Ref
 	Old, New string
+
+	Part   string // of the marker: "", tag, name or digest
+	Object ObjectIdentifier
 }
 
 // token is what a file has to contain to have a marker.
 var token = []byte(`"$imagepolicy"`)
+
+// HasMarkers reports whether a file can have markers at all.
+func HasMarkers(data []byte) bool { return bytes.Contains(data, token) }
 
 // Edit writes choices where the markers of one YAML file say. Only the bytes of
 // the scalars change: comments, blank lines, quotes and line ends stay as they
@@ -90,7 +97,7 @@ func Edit(file string, data []byte, choices map[Ref]Image) ([]byte, []Edited, []
 		all = append(all, in...)
 		if object.Find(d.Node, "sops", "mac") == nil {
 			for _, m := range in {
-				e.marker(m)
+				e.marker(d, m)
 			}
 		} else if len(in) > 0 {
 			e.problem(in[0].Marker, "image-marker-sealed", "the file is sealed with SOPS: a change would break its MAC",
@@ -137,7 +144,7 @@ func (e *editor) problem(m Marker, code, message, hint string) {
 var reference = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._/:@+-]*$`)
 
 // marker plans the edit of one scalar.
-func (e *editor) marker(m marked) {
+func (e *editor) marker(d object.Document, m marked) {
 	ref := Ref{Namespace: m.Namespace, Name: m.Policy}
 	image, ok := e.choices[ref]
 	if !ok {
@@ -175,7 +182,8 @@ func (e *editor) marker(m marked) {
 		c.text = `"` + text + `"`
 	}
 	e.changes = append(e.changes, c)
-	e.edits = append(e.edits, Edited{File: e.file, Line: m.Line, Column: m.node.Column, Policy: ref, Old: m.Value, New: text})
+	e.edits = append(e.edits, Edited{File: e.file, Line: m.Line, Column: m.node.Column, Policy: ref, Old: m.Value, New: text,
+		Part: m.Part, Object: identify(d)})
 }
 
 // refuse tells why new must not be written at the marker: "" if it may. What
@@ -334,4 +342,20 @@ func (e *editor) line(n int) []byte {
 		end = e.starts[n]
 	}
 	return e.data[e.starts[n-1]:end]
+}
+
+// ParseImage reads NAME:TAG[@DIGEST].
+func ParseImage(s string) (Image, error) {
+	var i Image
+	rest, digest, _ := strings.Cut(s, "@")
+	i.Digest = digest
+	colon := strings.LastIndex(rest, ":")
+	if colon < 0 || strings.Contains(rest[colon:], "/") {
+		return i, fmt.Errorf("%q is not NAME:TAG[@DIGEST]", s)
+	}
+	i.Name, i.Tag = rest[:colon], rest[colon+1:]
+	if _, err := name.ParseReference(s, name.WeakValidation); err != nil || !ValidTag(i.Tag) || !reference.MatchString(s) {
+		return i, fmt.Errorf("%q is not NAME:TAG[@DIGEST]", s)
+	}
+	return i, nil
 }

@@ -66,9 +66,11 @@ func TestEdit(t *testing.T) {
 }
 
 func TestEditSaysWhere(t *testing.T) {
-	_, edits, _ := Edit("apps/f.yaml", []byte("a: 1\nb:\n- c: {ä: x, tag: 1.2.0 # {\"$imagepolicy\": \"flux-system:api:tag\"}\n}\n"), chosen)
-	if want := "[{apps/f.yaml 3 18 flux-system/api 1.2.0 1.3.0}]"; fmt.Sprint(edits) != want {
-		t.Errorf("got %v, want %s", edits, want)
+	_, edits, _ := Edit("apps/f.yaml", []byte("kind: K\nb:\n- c: {ä: x, tag: 1.2.0 # {\"$imagepolicy\": \"flux-system:api:tag\"}\n}\n"), chosen)
+	want := Edited{File: "apps/f.yaml", Line: 3, Column: 18, Policy: Ref{"flux-system", "api"}, Old: "1.2.0", New: "1.3.0", Part: "tag"}
+	want.Object.Kind = "K"
+	if len(edits) != 1 || edits[0] != want {
+		t.Errorf("got %+v, want %+v", edits, want)
 	}
 }
 

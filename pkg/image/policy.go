@@ -135,9 +135,11 @@ func (r Repository) Check() error {
 type Objects struct {
 	Policies     []Policy
 	Repositories []Repository
+	Automations  []Automation
 }
 
-// Read finds the ImagePolicies and ImageRepositories of one file. What cannot
+// Read finds the ImagePolicies, ImageRepositories and ImageUpdateAutomations of
+// one file. What cannot
 // be read of them is a problem; a file that is not YAML is one only where it
 // speaks of Flux's image API.
 func Read(file string, data []byte) (Objects, []*Problem) {
@@ -176,6 +178,13 @@ func Read(file string, data []byte) (Objects, []*Problem) {
 				continue
 			}
 			out.Repositories = append(out.Repositories, r)
+		case AutomationKind:
+			a, err := readAutomation(d, at)
+			if err != nil {
+				problems = append(problems, at.problem("image-automation", "spec", "spec: %s", err))
+				continue
+			}
+			out.Automations = append(out.Automations, a)
 		}
 	}
 	return out, problems

@@ -161,6 +161,7 @@ type choice struct {
 	deep    bool            // with the history: the commit may be anywhere in it
 	haves   []plumbing.Hash // commits that need not be sent, with all their past
 	filter  packp.Filter    // what not to send, where the server knows filters
+	depth   int             // where not deep, commits of history; 0 is 1
 }
 
 // pickRemote says what ref means among the references that a server advertises.
@@ -244,7 +245,7 @@ func fetch(ctx context.Context, s session, adv *packp.AdvRefs, pick choice, stor
 	req := packp.NewUploadPackRequestFromCapabilities(adv.Capabilities)
 	req.Wants, req.Haves = pick.wants, pick.haves
 	if !pick.deep && adv.Capabilities.Supports(capability.Shallow) {
-		req.Depth = packp.DepthCommits(1)
+		req.Depth = packp.DepthCommits(max(1, pick.depth))
 		if err := req.Capabilities.Set(capability.Shallow); err != nil {
 			return err
 		}

@@ -39,30 +39,37 @@ func (s *httpSession) fetch(ctx context.Context, req *packp.UploadPackRequest) (
 
 func (s *httpSession) close() { s.client.CloseIdleConnections() }
 
-// connectHTTP tries what it was given, or nothing, and asks Git's credential helpers only when the
-// server says that it must know who asks.
+// connectHTTP opens a session to fetch.
 func connectHTTP(ctx context.Context, o Options, r remote) (session, *packp.AdvRefs, error) {
-	given, err := o.Auth.httpCredential(r)
-	if err != nil {
-		return nil, nil, err
-	}
-	client, err := o.Auth.httpClient(r)
-	if err != nil {
-		return nil, nil, err
-	}
-	var tried []string
-	try := func(c *credential) (session, *packp.AdvRefs, error) {
-		if c != nil {
-			tried = append(tried, c.kind)
-		}
+	return dialHTTP(ctx, o, r, func(client *http.Client, c *credential) (session, *packp.AdvRefs, error) {
 		s, err := newHTTPSession(client, r, c)
 		if err != nil {
 			return nil, nil, err
 		}
 		adv, err := s.advertised(ctx)
 		return s, adv, err
+	})
+}
+
+// dialHTTP tries what it was given, or nothing, and asks Git's credential helpers only when the
+// server says that it must know who asks.
+func dialHTTP[S any](ctx context.Context, o Options, r remote, open func(*http.Client, *credential) (S, *packp.AdvRefs, error)) (s S, adv *packp.AdvRefs, err error) {
+	given, err := o.Auth.httpCredential(r)
+	if err != nil {
+		return s, nil, err
 	}
-	s, adv, err := try(given)
+	client, err := o.Auth.httpClient(r)
+	if err != nil {
+		return s, nil, err
+	}
+	var tried []string
+	try := func(c *credential) (S, *packp.AdvRefs, error) {
+		if c != nil {
+			tried = append(tried, c.kind)
+		}
+		return open(client, c)
+	}
+	s, adv, err = try(given)
 	if errors.Is(err, transport.ErrAuthenticationRequired) && given == nil && ctx.Err() == nil {
 		if c := o.Auth.fromHelper(ctx, r, o.WorkDir); c != nil {
 			given = c
@@ -75,7 +82,7 @@ func connectHTTP(ctx context.Context, o Options, r remote) (session, *packp.AdvR
 		if given != nil {
 			secret = given.password
 		}
-		return nil, nil, httpError(r, err, tried, o.Auth, secret)
+		return s, nil, httpError(r, err, tried, o.Auth, secret)
 	}
 	return s, adv, nil
 }
@@ -105,27 +112,31 @@ func (a Auth) httpClient(r remote) (*http.Client, error) {
 }
 
 func newHTTPSession(client *http.Client, r remote, c *credential) (*httpSession, error) {
+	ep, auth := r.endpoint(c)
+	s, err := githttp.NewClient(client).NewUploadPackSession(ep, auth)
+	if err != nil {
+		return nil, err
+	}
+	return &httpSession{s, client}, nil
+}
+
+// endpoint is the remote as go-git's transport wants it, with what proves who asks.
+func (r remote) endpoint(c *credential) (*transport.Endpoint, transport.AuthMethod) {
 	host := r.host
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
 	port, _ := strconv.Atoi(r.port) // url.Parse let digits only through
 	ep := &transport.Endpoint{Protocol: r.scheme, Host: host, Port: port, Path: (&url.URL{Path: r.path}).EscapedPath()}
-	var auth transport.AuthMethod
 	switch {
 	case c == nil && r.user != "":
-		auth = &githttp.BasicAuth{Username: r.user}
+		return ep, &githttp.BasicAuth{Username: r.user}
 	case c == nil:
+		return ep, nil
 	case c.bearer != "":
-		auth = &githttp.TokenAuth{Token: c.bearer}
-	default:
-		auth = &githttp.BasicAuth{Username: c.username, Password: c.password}
+		return ep, &githttp.TokenAuth{Token: c.bearer}
 	}
-	s, err := githttp.NewClient(client).NewUploadPackSession(ep, auth)
-	if err != nil {
-		return nil, err
-	}
-	return &httpSession{s, client}, nil
+	return ep, &githttp.BasicAuth{Username: c.username, Password: c.password}
 }
 
 // httpError says what the answer of an http server, or its lack, means for the user.

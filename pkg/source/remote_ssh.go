@@ -19,13 +19,18 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// sshSession runs git-upload-pack on the server. go-git's own ssh transport is not used: it dials
-// without the caller's context and reads the ssh configuration of the process alone.
-type sshSession struct {
-	client *ssh.Client
+// pipe speaks Git's protocol to a program at its other end.
+type pipe struct {
 	stdin  io.WriteCloser
 	stdout *bufio.Reader
 	stderr *tail
+}
+
+// sshSession runs a Git service on the server. go-git's own ssh transport is not used: it dials
+// without the caller's context and reads the ssh configuration of the process alone.
+type sshSession struct {
+	pipe
+	client *ssh.Client
 	stop   func() bool
 }
 
@@ -50,8 +55,17 @@ func (t *tail) String() string {
 	return strings.TrimSpace(t.buf.String())
 }
 
-// connectSSH logs in and starts git-upload-pack. The host key is always checked.
+// connectSSH opens a session to fetch.
 func connectSSH(ctx context.Context, o Options, r remote) (session, *packp.AdvRefs, error) {
+	s, adv, err := dialGitSSH(ctx, o, r, transport.UploadPackServiceName)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, adv, nil
+}
+
+// dialGitSSH logs in and starts a Git service. The host key is always checked.
+func dialGitSSH(ctx context.Context, o Options, r remote, service string) (*sshSession, *packp.AdvRefs, error) {
 	host, err := o.Auth.sshHost(r)
 	if err != nil {
 		return nil, nil, err
@@ -65,8 +79,8 @@ func connectSSH(ctx context.Context, o Options, r remote) (session, *packp.AdvRe
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &sshSession{client: client, stderr: &tail{}, stop: stop}
-	adv, err := s.start(ctx, r)
+	s := &sshSession{pipe: pipe{stderr: &tail{}}, client: client, stop: stop}
+	adv, err := s.start(ctx, r, service)
 	if err != nil {
 		s.close()
 		return nil, nil, s.explain(r, err, o.Auth)
@@ -125,8 +139,8 @@ func dialSSH(ctx context.Context, r remote, host sshHost, keys *sshKeys, a Auth)
 	return nil, nil, err
 }
 
-// start runs git-upload-pack and reads the references it begins with.
-func (s *sshSession) start(ctx context.Context, r remote) (*packp.AdvRefs, error) {
+// start runs a Git service and reads the references it begins with.
+func (s *sshSession) start(ctx context.Context, r remote, service string) (*packp.AdvRefs, error) {
 	remote, err := s.client.NewSession()
 	if err != nil {
 		return nil, err
@@ -140,7 +154,7 @@ func (s *sshSession) start(ctx context.Context, r remote) (*packp.AdvRefs, error
 	}
 	s.stdout = bufio.NewReader(stdout)
 	remote.Stderr = s.stderr
-	if err := remote.Start("git-upload-pack " + shellQuote(r.path)); err != nil {
+	if err := remote.Start(service + " " + shellQuote(r.path)); err != nil {
 		return nil, err
 	}
 	adv, err := s.advertised(ctx)
@@ -156,7 +170,7 @@ func shellQuote(p string) string {
 	return "'" + strings.NewReplacer("'", `'\''`, "!", `'\!'`).Replace(p) + "'"
 }
 
-func (s *sshSession) advertised(context.Context) (*packp.AdvRefs, error) {
+func (s *pipe) advertised(context.Context) (*packp.AdvRefs, error) {
 	adv := packp.NewAdvRefs()
 	if err := adv.Decode(s.stdout); err != nil {
 		if errors.Is(err, packp.ErrEmptyAdvRefs) {
@@ -171,7 +185,7 @@ func (s *sshSession) advertised(context.Context) (*packp.AdvRefs, error) {
 	return adv, nil
 }
 
-func (s *sshSession) fetch(_ context.Context, req *packp.UploadPackRequest) (io.ReadCloser, error) {
+func (s *pipe) fetch(_ context.Context, req *packp.UploadPackRequest) (io.ReadCloser, error) {
 	if err := req.UploadRequest.Encode(s.stdin); err != nil {
 		return nil, err
 	}

@@ -1,4 +1,5 @@
-// Package image is kubectl gitops image: which tags policies choose, and why.
+// Package image is kubectl gitops image: which tags policies choose, why, and how
+// they get into Git.
 package image
 
 import (
@@ -25,14 +26,14 @@ import (
 func New(env *cli.Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "image",
-		Short: "Tell which image tags policies choose, and why",
-		Long: `Read Flux's ImageRepositories and ImagePolicies from a repository, list the tags of
-registries, and choose as Flux's image-reflector-controller does. No cluster and no
-controller is needed.`,
+		Short: "Tell which image tags policies choose, and why; write them into Git",
+		Long: `Read Flux's ImageRepositories, ImagePolicies and ImageUpdateAutomations from a
+repository, list the tags of registries, choose and commit as Flux's controllers do. No
+cluster and no controller is needed.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newList(env, runList), newPolicy(env, runPolicy), newEval(env, runEval))
+	c.AddCommand(newList(env, runList), newPolicy(env, runPolicy), newEval(env, runEval), newUpdate(env, runUpdate))
 	return c
 }
 

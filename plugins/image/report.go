@@ -14,7 +14,42 @@ type Report struct {
 	Cluster      *gitops.ClusterReport `json:"cluster,omitempty"` // where the objects are read from a cluster
 	Warnings     []gitops.Warning      `json:"warnings"`
 	Repositories []RepositoryReport    `json:"repositories,omitempty"` // list
-	Policies     []PolicyReport        `json:"policies,omitempty"`     // policy, eval
+	Policies     []PolicyReport        `json:"policies,omitempty"`     // policy, eval, update
+	Automations  []AutomationReport    `json:"automations,omitempty"`  // update, and what follows
+	Edits        []EditReport          `json:"edits,omitempty"`
+	Commit       *CommitReport         `json:"commit,omitempty"`  // the first
+	Commits      []CommitReport        `json:"commits,omitempty"` // all, where there are several
+}
+
+// AutomationReport is what became of one ImageUpdateAutomation.
+type AutomationReport struct {
+	Namespace string           `json:"namespace"`
+	Name      string           `json:"name"`
+	File      string           `json:"file"`
+	Line      int              `json:"line"`
+	Status    string           `json:"status"`           // updated, unchanged, suspended, failed
+	Branch    string           `json:"branch,omitempty"` // that it pushes to
+	Message   string           `json:"message,omitempty"`
+	Problems  []gitops.Problem `json:"problems,omitempty"`
+}
+
+// EditReport is one value that was written.
+type EditReport struct {
+	File   string `json:"file"`
+	Line   int    `json:"line"`
+	Column int    `json:"column"`
+	Policy string `json:"policy"` // NAMESPACE/NAME
+	Old    string `json:"old"`
+	New    string `json:"new"`
+}
+
+// CommitReport is one commit.
+type CommitReport struct {
+	SHA         string `json:"sha"`
+	Branch      string `json:"branch"`
+	Pushed      bool   `json:"pushed"`
+	Message     string `json:"message"`
+	PullRequest string `json:"pullRequest,omitempty"` // the address that the server named
 }
 
 // RepositoryReport is what a registry has of one ImageRepository.

@@ -101,8 +101,13 @@ func (s *session) read(ctx context.Context, o *readOptions) (*tree, error) {
 		}
 	}
 	s.where = snap.Revision
+	return s.declared(ctx, snap, root)
+}
+
+// declared reads every YAML file below root.
+func (s *session) declared(ctx context.Context, snap *source.Snapshot, root string) (*tree, error) {
 	t := &tree{fs: snap.FS, namespace: namespaceOf(s.env), remotes: snap.Remotes}
-	err = fs.WalkDir(snap.FS, root, func(name string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(snap.FS, root, func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -178,6 +183,10 @@ func (s *session) readFile(t *tree, name string) {
 	for _, r := range objects.Repositories {
 		r.Namespace = t.namespaceOf(r.Declared)
 		t.Repositories = append(t.Repositories, r)
+	}
+	for _, a := range objects.Automations {
+		a.Namespace = t.namespaceOf(a.Declared)
+		t.Automations = append(t.Automations, a)
 	}
 }
 

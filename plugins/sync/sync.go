@@ -206,7 +206,7 @@ func (o *Options) approved(ctx context.Context, c *cobra.Command, env *cli.Env, 
 	defer preview.Close()
 	resume := u.Pause()
 	defer resume()
-	return plan, confirm(env, preview, e.Preview(plan))
+	return plan, cli.Confirm(env, func() error { return preview.Sync(e.Preview(plan)) }, "apply this?")
 }
 
 func guarded(ctx context.Context, e *gitops.Engine) (*gitops.Run, error) {

@@ -1,0 +1,376 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/image"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
+)
+
+// update is an image update under way.
+type update struct {
+	*session
+	o      *updateOptions
+	tree   *tree
+	auth   source.Auth
+	groups []*group
+	chosen []decision
+}
+
+// group are the automations that push to one branch of one repository: their
+// commits come one on top of the other, and are pushed together.
+type group struct {
+	up          *source.Upstream
+	ref, branch string // what they start from, and what they push to: "" is ref
+	automations []*automation
+	push        source.PushOptions
+	base        *source.Base
+}
+
+// automation is one of them, with its place in the report.
+type automation struct {
+	image.Automation
+	at int // in Report.Automations
+}
+
+// fetch reads the branch as it is now.
+func (g *group) fetch(ctx context.Context) (*source.Base, error) {
+	return g.up.Fetch(ctx, g.ref, g.branch, g.mine)
+}
+
+// mine reports whether commits by that author are the automations' own.
+func (g *group) mine(email string) bool {
+	return slices.ContainsFunc(g.automations, func(a *automation) bool { return a.Git().Commit.Author.Email == email })
+}
+
+// plan finds out which automations push where.
+func (u *update) plan(up *source.Upstream) error {
+	for _, p := range u.tree.problems {
+		if p.Code == "image-automation" && len(u.o.names) == 0 {
+			u.fail([]*image.Problem{p})
+		} else {
+			u.warn(*p)
+		}
+	}
+	all, err := named(u.session, u.tree, u.tree.Automations, image.AutomationKind, u.o.names, func(a image.Automation) image.Declared { return a.Declared })
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 && !u.failed {
+		return fault{&image.Problem{Message: fmt.Sprintf("no file of %s declares an %s of %s, which says where to commit and as whom", u.report.Revision, image.AutomationKind, image.Group),
+			Hint: "flux create image update NAME --export --git-repo-ref flux-system --checkout-branch main --author-name NAME --author-email EMAIL > image-update.yaml"}}
+	}
+	for _, a := range all {
+		auto := &automation{a, len(u.report.Automations)}
+		u.report.Automations = append(u.report.Automations, AutomationReport{Namespace: a.Namespace, Name: a.Name, File: a.File, Line: a.Line, Status: "unchanged"})
+		if a.Spec.Suspend {
+			u.report.Automations[auto.at].Status = "suspended"
+			u.warn(image.Problem{Code: "image-suspended", File: a.File, Line: a.Line, Object: a.String(), Message: "is suspended: it is left out"})
+			continue
+		}
+		err := a.Check()
+		if key := a.Git().Commit.SigningKey; err == nil && key != nil {
+			err = &image.Problem{Code: "image-automation", File: a.File, Line: a.Line, Object: a.String(),
+				Message: "spec.git.commit.signingKey: commits cannot be signed yet, and one without its signature is not made"}
+		}
+		if err == nil {
+			err = u.assign(auto, up)
+		}
+		if err != nil {
+			u.failAutomation(auto, faults(err))
+		}
+	}
+	return nil
+}
+
+// failAutomation tells why nothing came of an automation.
+func (u *update) failAutomation(a *automation, problems []*image.Problem) {
+	r := &u.report.Automations[a.at]
+	r.Status = "failed"
+	r.Problems, r.Message = problemReports(problems)
+	u.fail(problems)
+}
+
+// assign puts an automation into the group of its branch.
+func (u *update) assign(a *automation, up *source.Upstream) error {
+	at, ref := up, a.CheckoutRef()
+	repo, line, err := u.tree.gitRepository(a.SourceRef(), a.File)
+	if err != nil {
+		return err
+	}
+	if line > 0 {
+		if at, err = up.At(repo.Spec.URL); err != nil {
+			return err
+		}
+		if at == nil {
+			if at, err = source.OpenUpstream(context.Background(), source.Options{Source: repo.Spec.URL, Auth: u.auth}); err != nil {
+				return err
+			}
+		}
+		if ref == "" {
+			ref = repo.Revision()
+		}
+	}
+	branch := a.Push().Branch
+	if u.o.pushBranch != "" {
+		branch = u.o.pushBranch
+	}
+	if branch == ref {
+		branch = ""
+	}
+	i := slices.IndexFunc(u.groups, func(g *group) bool { return g.up.URL == at.URL && g.ref == ref && g.branch == branch })
+	if i < 0 {
+		i = len(u.groups)
+		u.groups = append(u.groups, &group{up: at, ref: ref, branch: branch, push: source.PushOptions{Options: map[string]string{}}})
+	}
+	g := u.groups[i]
+	g.automations = append(g.automations, a)
+	if spec := a.Push().Refspec; spec != "" && !slices.Contains(g.push.Refspecs, spec) {
+		g.push.Refspecs = append(g.push.Refspecs, spec)
+	}
+	maps.Copy(g.push.Options, a.Push().Options)
+	return nil
+}
+
+// gitRepository finds a GitRepository in the source; of several with that name,
+// the one nearest to the file near. line is 0 where there is none.
+func (t *tree) gitRepository(ref image.Ref, near string) (out flux.GitRepository, line int, err error) {
+	nearest := -1
+	for _, name := range t.files {
+		data, err := fs.ReadFile(t.fs, name)
+		if err != nil || !bytes.Contains(data, []byte("GitRepository")) || common(name, near) <= nearest {
+			continue
+		}
+		docs, _ := object.Documents(name, data) // a file that is no YAML was told of
+		for _, d := range docs {
+			at := image.Declared{Ref: image.Ref{Namespace: d.Namespace, Name: d.Name}, File: name}
+			at.Namespace = t.namespaceOf(at)
+			if d.Kind != "GitRepository" || !strings.HasPrefix(d.APIVersion, "source.toolkit.fluxcd.io/") || at.Ref != ref {
+				continue
+			}
+			o := object.Object{Unstructured: &unstructured.Unstructured{}}
+			if err := d.Node.Decode(&o.Object); err != nil {
+				continue
+			}
+			repo, err := flux.ParseGitRepository(o)
+			if err != nil {
+				return out, 0, &image.Problem{Code: "image-source", File: name, Line: d.Line, Message: err.Error()}
+			}
+			out, line, nearest = repo, d.Line, common(name, near)
+		}
+	}
+	return out, line, nil
+}
+
+// fetch reads the branches of all groups. One that cannot be read leaves the
+// others.
+func (u *update) fetch(ctx context.Context) error {
+	left := u.groups[:0]
+	for _, g := range u.groups {
+		var err error
+		if g.base, err = g.fetch(ctx); err == nil {
+			left = append(left, g)
+			continue
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		u.failGroup(g, err)
+	}
+	u.groups = left
+	return nil
+}
+
+// failGroup tells once what went wrong for all automations of a branch.
+func (u *update) failGroup(g *group, err error) {
+	u.failed = true
+	u.ui.Error(err)
+	for _, a := range g.automations {
+		r := &u.report.Automations[a.at]
+		r.Status, r.Message = "failed", err.Error()
+	}
+}
+
+// files are the files of a commit that an automation edits, as Flux chooses
+// them: YAML by its name, and with a marker in it.
+func files(base *source.Base, a image.Automation) (map[string][]byte, error) {
+	out := map[string][]byte{}
+	root := a.UpdatePath()
+	if _, err := fs.Stat(base.FS, root); err != nil {
+		return nil, &image.Problem{Code: "image-automation", File: a.File, Line: a.Line, Object: a.String(),
+			Message: fmt.Sprintf("spec.update.path %s is not in %s", root, base.Revision)}
+	}
+	err := fs.WalkDir(base.FS, root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil { // a submodule: not of this repository
+			if d != nil && d.IsDir() && name != root {
+				return fs.SkipDir
+			}
+			return err
+		}
+		if !d.Type().IsRegular() || !isYAML(name) && path.Base(name) != "Kustomization" {
+			return nil
+		}
+		data, err := fs.ReadFile(base.FS, name)
+		if err == nil && image.HasMarkers(data) {
+			out[name] = data
+		}
+		return err
+	})
+	return out, err
+}
+
+// decide lets the policies choose that have a marker in what the automations
+// edit.
+func (u *update) decide(ctx context.Context) error {
+	wanted := map[image.Ref]bool{}
+	u.tree.markers = nil // what counts is what stands where it is written
+	for _, g := range u.groups {
+		for _, a := range g.automations {
+			found, err := files(g.base, a.Automation)
+			if err != nil {
+				continue // commit tells
+			}
+			for name, data := range found {
+				for _, m := range image.Markers(name, data) {
+					u.tree.markers = append(u.tree.markers, m)
+					wanted[image.Ref{Namespace: m.Namespace, Name: m.Policy}] = wanted[image.Ref{Namespace: m.Namespace, Name: m.Policy}] || m.Namespace == a.Namespace
+				}
+			}
+		}
+	}
+	var policies []image.Policy
+	for _, p := range u.tree.Policies {
+		taken := slices.ContainsFunc(u.groups, func(g *group) bool {
+			return slices.ContainsFunc(g.automations, func(a *automation) bool { return a.Takes(p) })
+		})
+		if i, ok := u.o.chosen[p.Ref]; ok {
+			u.chosen = append(u.chosen, decision{policy: p, image: i})
+		} else if taken && wanted[p.Ref] {
+			policies = append(policies, p)
+		}
+	}
+	for ref := range u.o.chosen {
+		if !slices.ContainsFunc(u.chosen, func(d decision) bool { return d.policy.Ref == ref }) {
+			return fmt.Errorf("--policy %s: there is no such ImagePolicy in %s", ref, u.report.Revision)
+		}
+	}
+	policies, err := named(u.session, u.tree, policies, image.PolicyKind, nil, func(p image.Policy) image.Declared { return p.Declared })
+	if err != nil {
+		return err
+	}
+	decisions, err := u.session.decide(ctx, &u.o.readOptions, u.tree, policies, false)
+	u.chosen = append(u.chosen, decisions...)
+	return err
+}
+
+// outcome is what the commits of a group are.
+type outcome struct {
+	base    *source.Base
+	edits   []image.Edited
+	commits []CommitReport
+	by      []*automation // whose each commit is
+	tell    []func()      // what went wrong, to be told once the attempt counts
+}
+
+// files are those that were edited, in order.
+func (d *outcome) files() []string {
+	var out []string
+	for _, e := range d.edits {
+		out = append(out, e.File)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// commit makes the commits of a group, in memory. What is wrong with one
+// automation leaves the others'.
+func (u *update) commit(ctx context.Context, g *group) (*outcome, error) {
+	done := &outcome{base: g.base}
+	for _, a := range g.automations {
+		if err := u.commitOne(ctx, a, done); err != nil {
+			if ctx.Err() != nil {
+				return nil, err
+			}
+			problems := faults(err)
+			done.tell = append(done.tell, func() { u.failAutomation(a, problems) })
+		}
+	}
+	return done, nil
+}
+
+func (u *update) commitOne(ctx context.Context, a *automation, done *outcome) error {
+	found, err := files(done.base, a.Automation)
+	if err != nil {
+		return err
+	}
+	choices := u.choices(a)
+	changed := map[string][]byte{}
+	var edits []image.Edited
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		data, e, problems := image.Edit(name, found[name], choices)
+		if len(e) > 0 {
+			changed[name] = data
+			edits = append(edits, e...)
+		}
+		done.tell = append(done.tell, func() { u.markers(a, problems) })
+	}
+	if len(edits) == 0 {
+		return nil
+	}
+	message, err := a.Message(edits, choices)
+	if err != nil {
+		return err
+	}
+	who := a.Git().Commit.Author
+	next, err := done.base.Commit(ctx, changed, source.CommitOptions{Name: who.Name, Email: who.Email, Message: message, When: time.Now()})
+	if err != nil {
+		return err
+	}
+	made := next.Commits()
+	done.base = next
+	done.edits = append(done.edits, edits...)
+	done.commits = append(done.commits, CommitReport{SHA: made[len(made)-1], Branch: next.Branch, Message: message})
+	done.by = append(done.by, a)
+	return nil
+}
+
+// choices are what an automation writes: what the policies that it takes have
+// chosen. Of several with one name, the nearest counts.
+func (u *update) choices(a *automation) map[image.Ref]image.Image {
+	out, nearest := map[image.Ref]image.Image{}, map[image.Ref]int{}
+	for _, d := range u.chosen {
+		near := 1 + common(d.policy.File, a.File)
+		if d.image.Tag != "" && a.Takes(d.policy) && near > nearest[d.policy.Ref] {
+			out[d.policy.Ref], nearest[d.policy.Ref] = d.image, near
+		}
+	}
+	return out
+}
+
+// markers tells what Edit could not write.
+func (u *update) markers(a *automation, problems []image.Problem) {
+	for _, p := range problems {
+		switch p.Code {
+		case "image-marker-unresolved":
+		case "image-marker-file", "image-marker-unread":
+			u.warn(p)
+		default:
+			u.fail([]*image.Problem{&p})
+			r := &u.report.Automations[a.at]
+			r.Problems = append(r.Problems, gitops.Problem(p))
+		}
+	}
+}

@@ -1,0 +1,272 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/diff"
+	"github.com/spf13/cobra"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/image"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
+)
+
+// leftBranch is the branch that --no-push leaves its commits on.
+const leftBranch = "gitops/image-update"
+
+// updateOptions are the flags of image update.
+type updateOptions struct {
+	readOptions
+	dryRun      bool
+	noPush      bool
+	interactive bool
+	pushBranch  string
+	overrides   []string
+
+	chosen map[image.Ref]image.Image // of --policy
+}
+
+func newUpdate(env *cli.Env, runF func(context.Context, *cobra.Command, *cli.Env, *updateOptions) error) *cobra.Command {
+	o := &updateOptions{}
+	c := &cobra.Command{
+		Use:   "update [AUTOMATION…]",
+		Short: "Write what the policies choose into Git, commit and push",
+		Long: `Write what ImagePolicies choose at their markers, as the ImageUpdateAutomations of the
+source say: commit on their branch as it is at the remote now, and push. Only the bytes
+of the values change. Your work tree, index and branches are never touched.
+
+Everything is read from the remote: the branch that is checked out, as it is there now.
+
+Exit codes: 0 pushed, or nothing to update · 1 something failed, or with --dry-run would
+change · 2 could not start · 130 interrupted.`,
+		Example: examples(env, `  # what would change?
+  %[1]s update --dry-run
+
+  # write it, commit, push
+  %[1]s update
+
+  # look at the commit first; it is on branch gitops/image-update of your clone
+  %[1]s update --no-push
+
+  # another image than the policy would choose
+  %[1]s update --policy flux-system/api=ghcr.io/team/api:1.2.0`),
+		Args: cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := o.complete(c, env, args); err != nil {
+				return err
+			}
+			return runF(c.Context(), c, env, o)
+		},
+	}
+	f := c.Flags()
+	o.addFlags(env, f)
+	_ = f.MarkHidden("from-cluster") // complete refuses it
+	f.Lookup("path").Usage = "Directory to read automations, policies and repositories from. Default: all of the source."
+	f.Lookup("ref").Usage = "Branch, tag or commit of the remote to read automations, policies and repositories from. Default: the branch that is checked out, else the remote's default branch."
+	f.BoolVar(&o.dryRun, "dry-run", false, "Print what would change as a unified diff, and write nothing.")
+	f.BoolVar(&o.noPush, "no-push", false, "Leave the commits on branch "+leftBranch+" of the clone, and push nothing.")
+	f.BoolVar(&o.interactive, "interactive", false, "Show the diff and ask, on a terminal.")
+	f.StringVar(&o.pushBranch, "push-branch", "", "Branch to push to instead of spec.git.push.branch.")
+	f.StringArrayVar(&o.overrides, "policy", nil, "[NAMESPACE/]NAME=IMAGE: write NAME:TAG[@DIGEST] for this policy, whatever it chooses.")
+	return c
+}
+
+func (o *updateOptions) complete(c *cobra.Command, env *cli.Env, args []string) error {
+	if err := o.readOptions.complete(c, env, args); err != nil {
+		return err
+	}
+	if o.fromCluster {
+		return cli.Usage(c, "--from-cluster: an update is made of what a repository declares")
+	}
+	for _, pair := range [][2]string{{"dry-run", "no-push"}, {"dry-run", "interactive"}} {
+		if c.Flags().Changed(pair[0]) && c.Flags().Changed(pair[1]) {
+			return cli.Usage(c, "--%s --%s: want one of the two", pair[0], pair[1])
+		}
+	}
+	if c.Flags().Changed("push-branch") {
+		if err := source.CheckBranch(o.pushBranch); err != nil {
+			return cli.Usage(c, "--push-branch %q: %s", o.pushBranch, err)
+		}
+	}
+	o.chosen = map[image.Ref]image.Image{}
+	for _, s := range o.overrides {
+		name, text, ok := strings.Cut(s, "=")
+		if !ok {
+			return cli.Usage(c, "--policy %s: want [NAMESPACE/]NAME=IMAGE", s)
+		}
+		ref, err := cli.Ref(c, env, name)
+		if err != nil {
+			return err
+		}
+		i, err := image.ParseImage(text)
+		if err != nil {
+			return cli.Usage(c, "--policy %s: %s", s, err)
+		}
+		o.chosen[image.Ref(ref)] = i
+	}
+	return nil
+}
+
+func runUpdate(ctx context.Context, c *cobra.Command, env *cli.Env, o *updateOptions) error {
+	s, err := newSession(c, env, &o.Output)
+	if err != nil {
+		return err
+	}
+	defer s.ui.Close()
+	auth, err := o.Source.Auth(env)
+	if err != nil {
+		return err
+	}
+	up, err := source.OpenUpstream(ctx, source.Options{Source: o.Source.Source, Auth: auth})
+	if err != nil {
+		return err
+	}
+	snap, err := up.Read(ctx, o.Ref)
+	if err != nil {
+		return err
+	}
+	s.report.Revision, s.where = snap.Revision, snap.Revision
+	root, err := o.root(snap, up)
+	if err != nil {
+		return err
+	}
+	s.local(up, snap)
+	t, err := s.declared(ctx, snap, root)
+	if err != nil {
+		return err
+	}
+	u := &update{session: s, o: o, tree: t, auth: auth}
+	if err := u.plan(up); err != nil {
+		return err
+	}
+	if err := u.fetch(ctx); err != nil {
+		return err
+	}
+	if err := u.decide(ctx); err != nil {
+		return err
+	}
+	for _, g := range u.groups {
+		if err := u.write(ctx, g); err != nil {
+			return err
+		}
+	}
+	u.summary()
+	return s.end()
+}
+
+// root is the directory to read from: --path, else the directory of the checkout
+// that was named.
+func (o *updateOptions) root(snap *source.Snapshot, up *source.Upstream) (string, error) {
+	if o.Path != "" {
+		return o.EntryPath(snap, "")
+	}
+	if up.Checkout != nil && up.Checkout.Prefix != "" {
+		if _, err := fs.Stat(snap.FS, up.Checkout.Prefix); err != nil {
+			return "", fmt.Errorf("%s is not in %s of %s", up.Checkout.Prefix, snap.Revision, snap.URL)
+		}
+		return up.Checkout.Prefix, nil
+	}
+	return ".", nil
+}
+
+// local tells what of the checkout is not looked at.
+func (s *session) local(up *source.Upstream, snap *source.Snapshot) {
+	here := up.Checkout
+	if here == nil {
+		return
+	}
+	var unseen []string
+	if n := len(here.Dirty); n > 0 {
+		unseen = append(unseen, "changes of "+count(n, "file")+" that are not committed")
+	}
+	if here.Branch != "" && here.Branch != snap.Branch && snap.URL != "" {
+		unseen = append(unseen, "branch "+here.Branch+", which the remote has not")
+	}
+	if len(unseen) > 0 {
+		s.warn(image.Problem{Code: "image-local", Message: "the work tree has " + strings.Join(unseen, " and ") + ": an update is made of " + snap.Revision + " and leaves it alone",
+			Hint: "commit and push what it needs"})
+	}
+}
+
+// write makes the commits of one branch, and pushes them. Where somebody else was
+// faster it begins again with what they pushed.
+func (u *update) write(ctx context.Context, g *group) error {
+	const attempts = 5
+	for attempt := 1; ; attempt++ {
+		done, err := u.commit(ctx, g)
+		if err != nil {
+			return err
+		}
+		if len(done.base.Commits()) == 0 || done.base.Redundant() {
+			u.tell(g, done)
+			return nil
+		}
+		text, err := done.diff(g.base)
+		if err != nil {
+			return err
+		}
+		if u.o.dryRun {
+			u.tell(g, done)
+			u.text.WriteString(text)
+			u.failed = true // the answer is no: there is something to update
+			return nil
+		}
+		if u.o.interactive {
+			if err := u.confirm(text); err != nil {
+				return err
+			}
+		}
+		pushed, err := u.send(ctx, g, done)
+		if errors.Is(err, source.ErrMoved) && attempt < attempts {
+			if g.base, err = g.fetch(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		u.tell(g, done)
+		if err != nil {
+			u.unsent(g, done, err)
+			return nil
+		}
+		u.sent(g, done, pushed)
+		return nil
+	}
+}
+
+// send pushes the commits, or leaves them in the clone.
+func (u *update) send(ctx context.Context, g *group, done *outcome) (*source.PushResult, error) {
+	if u.o.noPush {
+		return nil, done.base.Leave(ctx, leftBranch, g.mine)
+	}
+	return done.base.Push(ctx, g.push)
+}
+
+// diff is what changed, file by file.
+func (d *outcome) diff(from *source.Base) (string, error) {
+	var out strings.Builder
+	for _, name := range d.files() {
+		before, err := fs.ReadFile(from.FS, name)
+		if err != nil {
+			return "", err
+		}
+		after, err := fs.ReadFile(d.base.FS, name)
+		if err != nil {
+			return "", err
+		}
+		text := string(diff.Diff("a/"+name, before, "b/"+name, after))
+		_, text, _ = strings.Cut(text, "\n") // it repeats the names
+		out.WriteString(text)
+	}
+	return out.String(), nil
+}
+
+func (u *update) confirm(text string) error {
+	return cli.Confirm(u.env, func() error {
+		_, err := fmt.Fprint(u.env.ErrOut, text)
+		return err
+	}, "commit and push this?")
+}
