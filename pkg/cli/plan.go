@@ -20,6 +20,7 @@ type Plan struct {
 	components   string
 	fieldManager string
 	looseVars    bool
+	verify       string
 }
 
 // AddFlags adds them. formats are those of -o beyond text, json and yaml.
@@ -33,6 +34,7 @@ func (p *Plan) AddFlags(f *pflag.FlagSet, env *Env, formats ...string) {
 	f.BoolVar(&p.Force, "force", false, "Delete and create anew where a field that differs cannot be changed.")
 	f.StringVar(&p.components, "flux-components", "auto", "The Flux controllers in a bootstrap repository: auto (only where one runs already), apply, skip.")
 	f.StringVar(&p.fieldManager, "field-manager", flux.FieldManager, "Field manager of server-side apply; the default is Flux's.")
+	f.StringVar(&p.verify, "verify", "auto", "When to ask the server what an apply would store: auto (where it cannot be proved here that an object is in sync), server (for every object), local (never, but for what is to be written).")
 	f.BoolVar(&p.IgnoreMAC, "ignore-mac", false, "Decrypt sealed files whose MAC does not match.")
 	f.BoolVar(&p.looseVars, "no-strict-substitute", false, "Let undefined variables of postBuild be empty, as Flux did before 2.9.")
 	f.BoolVar(&p.RemoteBases, "remote-bases", true, "Let a kustomization name bases by URL.")
@@ -45,6 +47,10 @@ func (p *Plan) Complete(c *cobra.Command, env *Env, args []string) error {
 	if err := OneOf(c, "flux-components", p.components, "auto", "apply", "skip"); err != nil {
 		return err
 	}
+	if err := OneOf(c, "verify", p.verify, "auto", "server", "local"); err != nil {
+		return err
+	}
+	p.Verify = gitops.VerifyMode(p.verify)
 	if p.Concurrency < 1 {
 		return Usage(c, "--concurrency %d: want at least 1", p.Concurrency)
 	}

@@ -17,6 +17,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
@@ -36,7 +37,9 @@ type Cluster struct {
 	self    *Cluster // the same connection as oneself; nil where this is it
 	config  *rest.Config
 	dynamic dynamic.Interface
-	counts  *counts
+	// metadata reads the metadata of objects alone.
+	metadata metadata.Interface
+	counts   *counts
 	*kinds
 }
 
@@ -48,6 +51,8 @@ type kinds struct {
 	mapper   meta.ResettableRESTMapper
 	fresh    bool // discovery was asked anew in this run
 	resolved map[schema.GroupVersionKind]Resource
+
+	narrow sync.Map // Resource -> true: may not be listed in all namespaces at once
 }
 
 // noContext stands for the name of a context where there is none.
@@ -97,6 +102,9 @@ func Connect(getter genericclioptions.RESTClientGetter, userAgent string) (*Clus
 		count(config)
 	}
 	if c.dynamic, err = dynamic.NewForConfig(config); err != nil {
+		return nil, err
+	}
+	if c.metadata, err = metadata.NewForConfig(config); err != nil {
 		return nil, err
 	}
 	if c.discovery, err = getter.ToDiscoveryClient(); err != nil {

@@ -104,6 +104,13 @@ func reasons(s metav1.Status, u *unstructured.Unstructured) []string {
 	return out
 }
 
+// MayNot reports whether the server refused because of who asks: RBAC, not what
+// was asked.
+func MayNot(err error) bool {
+	var no *Refusal
+	return errors.As(err, &no) && apierrors.IsForbidden(no.Err) && strings.Contains(no.Err.Error(), "cannot "+no.Verb)
+}
+
 // IsImmutable reports whether the server refused because a field cannot be
 // changed on an object that exists. A 422 alone is not proof: an invalid
 // manifest answers the same, and must never cost the live object.

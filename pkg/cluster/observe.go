@@ -3,21 +3,15 @@ package cluster
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 
-	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/pager"
 	"k8s.io/utils/ptr"
 
-	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
-	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
 )
 
 // Get reads one object; nil, nil when it does not exist or its kind is not served.
@@ -44,52 +38,6 @@ func (c *Cluster) Get(ctx context.Context, id object.ID, version string) (*unstr
 		return nil, c.refusal(err, "get", r, id, nil)
 	}
 	return u, nil
-}
-
-// ErrStale means that a kind is gone that discovery, which kubectl keeps for
-// hours, says is there. Forget, and resolve again.
-var ErrStale = errors.New("the cluster no longer has a kind that it had")
-
-// Owned lists the objects of the given kinds that carry Flux's owner labels,
-// whoever the owner, one LIST a kind and version, in parallel: an object is
-// compared in the version that it is written in. A kind that may not be
-// listed cluster-wide is left out: its objects are then read one by one.
-func (c *Cluster) Owned(ctx context.Context, resources []Resource) (map[plan.Entry]*unstructured.Unstructured, error) {
-	lists := make([][]*unstructured.Unstructured, len(resources))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(concurrency)
-	for i, r := range resources {
-		g.Go(func() error {
-			p := pager.New(func(ctx context.Context, o metav1.ListOptions) (list runtimeObject, err error) {
-				return c.dynamic.Resource(r.GroupVersionResource).List(ctx, o)
-			})
-			err := p.EachListItem(ctx, metav1.ListOptions{LabelSelector: flux.OwnerNameLabel}, func(o runtimeObject) error {
-				lists[i] = append(lists[i], o.(*unstructured.Unstructured))
-				return nil
-			})
-			switch {
-			case apierrors.IsNotFound(err):
-				return ErrStale
-			case apierrors.IsForbidden(err), apierrors.IsMethodNotSupported(err):
-				lists[i] = nil
-			case err != nil:
-				return fmt.Errorf("list %s: %w", r.GroupResource(), err)
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); errors.Is(err, ErrStale) {
-		return nil, err
-	} else if err != nil {
-		return nil, c.unreachable(err)
-	}
-	live := map[plan.Entry]*unstructured.Unstructured{}
-	for _, list := range lists {
-		for _, u := range list {
-			live[plan.Entry{ID: object.IDOf(u), Version: u.GroupVersionKind().Version}] = u
-		}
-	}
-	return live, nil
 }
 
 // concurrency bounds the requests under way at once.

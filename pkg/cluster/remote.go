@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
@@ -140,6 +141,9 @@ func (c *Cluster) connect(ctx context.Context, name string, config *rest.Config)
 		kinds: &kinds{resolved: map[schema.GroupVersionKind]Resource{}}}
 	var err error
 	if out.dynamic, err = dynamic.NewForConfig(config); err != nil {
+		return nil, err
+	}
+	if out.metadata, err = metadata.NewForConfig(config); err != nil {
 		return nil, err
 	}
 	client, err := discovery.NewDiscoveryClientForConfig(config)

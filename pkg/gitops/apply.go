@@ -309,7 +309,7 @@ func (t *task) ask(ctx context.Context, changes []*plan.Change) error {
 				}
 			}
 			var err error
-			problems[i], err = t.e.decide(gctx, t.r, t.Planned, c)
+			problems[i], err = t.e.decide(gctx, t.Planned, c, nil)
 			return err
 		})
 	}

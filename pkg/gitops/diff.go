@@ -41,8 +41,9 @@ type DiffChange struct {
 	Name      string `json:"name"`
 	Action    string `json:"action"` // create | configure | recreate | delete | unchanged | skip
 	Reason    string `json:"reason,omitempty"`
-	// Verified says who decided: server (a dry run), or local for what cannot be
-	// asked before the run has made its kind or its namespace.
+	// Verified says who decided: server (a dry run), or local for what is proved to
+	// be in sync, for what cannot be asked before the run has made its kind or its
+	// namespace, and where the user may not ask.
 	Verified string `json:"verified"`
 	// LastManager is who last wrote a field that would be set back, LastTime when
 	// (RFC 3339, UTC).
@@ -106,7 +107,7 @@ func (e *Engine) diffChanges(p *Planned, showSecrets bool) []DiffChange {
 		}
 		d := DiffChange{Group: c.ID.Group, Version: c.Version, Kind: c.ID.Kind, Namespace: c.ID.Namespace, Name: c.ID.Name,
 			Action: string(c.Action), Reason: c.Reason, Verified: "server"}
-		if c.Pending != "" {
+		if c.Pending != "" || c.Local {
 			d.Verified = "local"
 		}
 		if c.Action.Writes() {

@@ -52,6 +52,9 @@ type Options struct {
 	AllowDelete []string // kinds that may be deleted although they take data along
 	Allow       []string // codes of checks that may be overridden
 
+	Verify VerifyMode // when the server is asked; VerifyAuto if ""
+	Guess  bool       // the plan is only shown: what the server may not be asked is predicted
+
 	Force          bool // recreate where a field is immutable
 	KeepGoing      bool // write what is not refused although something is
 	Concurrency    int  // requests under way at once, 16 if 0

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -97,39 +95,21 @@ func (e *Engine) compare(ctx context.Context, r *Run) error {
 	for _, p := range r.Kustomizations {
 		e.staleKinds(p, lists)
 	}
-	live := liveObjects{}
-	for c, resources := range lists {
-		list := slices.SortedFunc(maps.Keys(resources), func(a, b cluster.Resource) int { return strings.Compare(a.String(), b.String()) })
-		e.progress(r.Root.Ref, fmt.Sprintf("reading %s from the cluster", count(len(list), "kind")))
-		var err error
-		if live[c], err = c.Owned(ctx, list); err != nil {
-			return err
-		}
+	kinds := 0
+	for c := range lists {
+		kinds += len(lists[c])
 	}
-	e.progress(r.Root.Ref, "asking the server what would change")
-	if err := e.dryRunAll(ctx, r, live); err != nil {
+	e.progress(r.Root.Ref, fmt.Sprintf("reading %s from the cluster", count(kinds, "kind")))
+	live, err := e.read(ctx, r, lists)
+	if err != nil {
 		return err
 	}
-	return e.planPrunes(ctx, r, live)
-}
-
-// kindLists are the kinds to be listed in each cluster. A LIST is asked as oneself,
-// for all who are impersonated there.
-type kindLists map[*cluster.Cluster]map[cluster.Resource]bool
-
-func (l kindLists) add(p *Planned, r cluster.Resource) {
-	c := p.cluster.Self()
-	if l[c] == nil {
-		l[c] = map[cluster.Resource]bool{}
+	e.progress(r.Root.Ref, "comparing with the cluster")
+	if err := e.decideAll(ctx, r, live); err != nil {
+		return err
 	}
-	l[c][r] = true
-}
-
-// liveObjects is what the lists found in each cluster.
-type liveObjects map[*cluster.Cluster]map[plan.Entry]*unstructured.Unstructured
-
-func (l liveObjects) of(p *Planned, e plan.Entry) *unstructured.Unstructured {
-	return l[p.cluster.Self()][e]
+	e.tellGuessed(r)
+	return e.planPrunes(ctx, r, live)
 }
 
 // index notes which kinds and namespaces the run makes, and by whom.
@@ -171,7 +151,7 @@ func (e *Engine) resolve(r *Run, p *Planned, lists kindLists) error {
 		var none *cluster.NoKindError
 		switch {
 		case err == nil:
-			lists.add(p, res)
+			lists.add(p, res, c.ID.Namespace)
 		case !errors.As(err, &none):
 			return err
 		default:
@@ -191,7 +171,7 @@ func (e *Engine) resolve(r *Run, p *Planned, lists kindLists) error {
 				e.convert(r, &c, served)
 				switch res, err = p.cluster.Resolve(c.Object.GroupVersionKind()); {
 				case err == nil:
-					lists.add(p, res)
+					lists.add(p, res, c.ID.Namespace)
 					namespaced = res.Namespaced
 				case d != nil && errors.As(err, &none):
 					c.Pending, namespaced = pendingKind, !d.cluster
@@ -289,20 +269,18 @@ func (e *Engine) checkNamespaces(ctx context.Context, r *Run) error {
 			}
 		}
 	}
-	var mu sync.Mutex
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(e.concurrency())
-	for ns := range maps.Clone(exists) {
-		g.Go(func() error {
-			found, err := at[ns.site].HasNamespace(gctx, ns.name)
-			mu.Lock()
-			defer mu.Unlock()
-			exists[ns] = found
-			return err
-		})
+	names := map[site][]string{}
+	for ns := range exists {
+		names[ns.site] = append(names[ns.site], ns.name)
 	}
-	if err := g.Wait(); err != nil {
-		return err
+	for site, c := range at {
+		found, err := c.Namespaces(ctx, names[site])
+		if err != nil {
+			return err
+		}
+		for name, presence := range found {
+			exists[spaceAt{site, name}] = presence
+		}
 	}
 	for _, p := range r.Kustomizations {
 		told := map[string]bool{}
@@ -357,14 +335,14 @@ func (e *Engine) staleKinds(p *Planned, lists kindLists) {
 	}
 	for _, s := range p.record.Inventory {
 		if res, err := p.cluster.Resolve(schema.GroupVersionKind{Group: s.ID.Group, Version: s.Version, Kind: s.ID.Kind}); err == nil {
-			lists.add(p, res)
+			lists.add(p, res, s.ID.Namespace)
 		}
 	}
 }
 
-// dryRunAll asks the server about every object that it can be asked about, and
-// decides its change.
-func (e *Engine) dryRunAll(ctx context.Context, r *Run, live liveObjects) error {
+// decideAll decides the change of every object of which that can be told before
+// the run begins.
+func (e *Engine) decideAll(ctx context.Context, r *Run, live liveObjects) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(e.concurrency())
 	found := map[*Planned][][]Problem{}
@@ -389,7 +367,7 @@ func (e *Engine) dryRunAll(ctx context.Context, r *Run, live liveObjects) error 
 			}
 			g.Go(func() error {
 				var err error
-				problems[i], err = e.decide(gctx, r, p, c)
+				problems[i], err = e.decide(gctx, p, c, live.in(p))
 				return err
 			})
 		}
@@ -413,14 +391,30 @@ func broken(p *Planned, id object.ID) bool {
 	})
 }
 
-// decide asks the server about one object and fills in its change. A refusal
-// is a problem of the Kustomization; an error means the cluster cannot be asked.
-func (e *Engine) decide(ctx context.Context, r *Run, p *Planned, c *plan.Change) ([]Problem, error) {
+// decide fills in the change of one object: by a proof, or by the server's
+// answer to a dry run. o is what was seen of the cluster; nil where it has
+// changed since, and only the server knows. A refusal is a problem of the
+// Kustomization; an error means the cluster cannot be asked.
+func (e *Engine) decide(ctx context.Context, p *Planned, c *plan.Change, o *observed) ([]Problem, error) {
 	if reason := plan.SkipReason(c.Object.Unstructured, c.Live); reason != "" && c.Live != nil {
 		c.Action, c.Reason = plan.Skip, reason
 		return nil, nil
 	}
+	if e.proved(p, c, o) {
+		c.Action, c.Reason, c.Local = plan.Unchanged, "", true
+		return nil, nil
+	}
+	if e.Options.Verify == VerifyLocal && (c.Live != nil || e.Options.Guess) {
+		problems, err := e.predict(ctx, p, c)
+		if err != nil || len(problems) > 0 || e.Options.Guess || !c.Action.Writes() {
+			return problems, err
+		}
+		c.Local, c.Cleanup, c.Forfeited = false, nil, nil // it is to be written: the server has a say
+	}
 	result, err := p.cluster.DryRun(ctx, c.Object.Unstructured)
+	if e.Options.Guess && p.cluster.Impersonated == "" && cluster.MayNot(err) {
+		return e.predict(ctx, p, c)
+	}
 	exists := err == nil && result.GetResourceVersion() != "" || cluster.IsImmutable(err)
 	if exists && c.Live == nil {
 		// Nobody's, or another's: the labels did not find it.

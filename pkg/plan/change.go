@@ -47,9 +47,13 @@ type Change struct {
 	Object *object.Object
 	// Live is what the cluster has; nil where there is nothing.
 	Live *unstructured.Unstructured
-	// Result is what the server said it would store (a dry-run); nil for a
-	// Delete, a Skip, and what cannot be asked yet.
+	// Result is what the server said it would store (a dry-run), or what it would
+	// probably; nil for a Delete, a Skip, what cannot be asked yet, and what is
+	// proved to be in sync.
 	Result *unstructured.Unstructured
+	// Local says that the change was decided without asking the server: proved, or
+	// where it may not be asked predicted.
+	Local bool
 	// Pending is what must be made first by this very run before the server
 	// can be asked: a kind or a namespace; "" otherwise.
 	Pending string

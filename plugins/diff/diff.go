@@ -41,6 +41,7 @@ Exit codes: 0 no difference · 1 differences · 2 an error.`,
 			if err := o.Complete(c, env, args); err != nil {
 				return err
 			}
+			o.Guess = true
 			o.AllowDirty = true // what is not committed is what one wants to see
 			return run(c.Context(), c, env, o)
 		},

@@ -1,0 +1,236 @@
+package gitops
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
+)
+
+// VerifyMode tells when the server is asked what an apply would store.
+type VerifyMode string
+
+// The values of --verify. In each of them what is written is dry-run first.
+const (
+	VerifyAuto   VerifyMode = "auto"   // where it cannot be proved here that an object is in sync
+	VerifyServer VerifyMode = "server" // for every object
+	VerifyLocal  VerifyMode = "local"  // never to learn that an object is in sync; its fields are compared
+)
+
+// kindLists are the kinds to be listed in each cluster, with the namespaces that
+// they are expected in. A LIST is asked as oneself, for all who are impersonated
+// there.
+type kindLists map[*cluster.Cluster]map[cluster.Resource]map[string]bool
+
+func (l kindLists) add(p *Planned, r cluster.Resource, namespace string) {
+	c := p.cluster.Self()
+	if l[c] == nil {
+		l[c] = map[cluster.Resource]map[string]bool{}
+	}
+	if l[c][r] == nil {
+		l[c][r] = map[string]bool{}
+	}
+	l[c][r][namespace] = true
+}
+
+func (l kindLists) scopes(c *cluster.Cluster) []cluster.Scope {
+	var out []cluster.Scope
+	for _, r := range slices.SortedFunc(maps.Keys(l[c]), func(a, b cluster.Resource) int { return strings.Compare(a.String(), b.String()) }) {
+		out = append(out, cluster.Scope{Resource: r, Namespaces: slices.Sorted(maps.Keys(l[c][r]))})
+	}
+	return out
+}
+
+// liveObjects is what was seen in each cluster.
+type liveObjects map[*cluster.Cluster]*observed
+
+// observed is what was seen in one cluster.
+type observed struct {
+	objects  map[plan.Entry]*unstructured.Unstructured
+	denied   []cluster.Denied
+	mutators *cluster.Mutators
+}
+
+func (l liveObjects) in(p *Planned) *observed {
+	if o := l[p.cluster.Self()]; o != nil {
+		return o
+	}
+	return &observed{}
+}
+
+func (l liveObjects) of(p *Planned, e plan.Entry) *unstructured.Unstructured {
+	return l.in(p).objects[e]
+}
+
+// read lists what is live of the kinds in lists. Where listing is not allowed,
+// the objects that are declared are read by name.
+func (e *Engine) read(ctx context.Context, r *Run, lists kindLists) (liveObjects, error) {
+	live := liveObjects{}
+	for c := range lists {
+		o := &observed{}
+		live[c] = o
+		g, gctx := errgroup.WithContext(ctx)
+		g.Go(func() (err error) {
+			o.objects, o.denied, err = c.Owned(gctx, lists.scopes(c))
+			return err
+		})
+		if e.Options.Verify != VerifyServer {
+			g.Go(func() (err error) {
+				o.mutators, err = c.Mutators(gctx)
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return nil, err
+		}
+		if err := e.readDenied(ctx, r, c, o); err != nil {
+			return nil, err
+		}
+	}
+	return live, nil
+}
+
+// readDenied reads the objects of r that no LIST could have found.
+func (e *Engine) readDenied(ctx context.Context, r *Run, c *cluster.Cluster, o *observed) error {
+	if len(o.denied) == 0 {
+		return nil
+	}
+	denied := map[cluster.Denied]int{}
+	for _, d := range o.denied {
+		denied[d] = 0
+	}
+	var mu sync.Mutex
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(e.concurrency())
+	for _, p := range r.Kustomizations {
+		if p.cluster.Self() != c || p.Suspended {
+			continue
+		}
+		for i := range p.Changes {
+			change := &p.Changes[i]
+			res, err := p.cluster.Resolve(change.ID.GroupKind().WithVersion(change.Version))
+			if err != nil || change.Action == plan.Skip || change.Pending != "" {
+				continue
+			}
+			d := cluster.Denied{Resource: res, Namespace: change.ID.Namespace}
+			if _, ok := denied[d]; !ok {
+				continue
+			}
+			denied[d]++
+			g.Go(func() error {
+				u, err := p.cluster.Get(gctx, change.ID, change.Version)
+				if u == nil || apierrors.IsForbidden(err) {
+					if apierrors.IsForbidden(err) {
+						err = nil // the dry run tells
+					}
+					return err
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				o.objects[change.Entry()] = u
+				return err
+			})
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, d := range o.denied {
+		if denied[d] == 0 {
+			continue
+		}
+		where := "in namespace " + d.Namespace
+		if !d.Namespaced {
+			where = "at the cluster scope"
+		}
+		r.warn(e, Warning{Code: "not-listed", Object: d.Kind,
+			Message: fmt.Sprintf("this user may not list %s %s: %s read one by one", d.GroupResource(), where, count(denied[d], "object")),
+			Hint:    "allow the verb list, to save a request an object"})
+	}
+	return nil
+}
+
+// proved reports whether c's object is in sync for sure, without a request.
+func (e *Engine) proved(p *Planned, c *plan.Change, o *observed) bool {
+	// Whoever is impersonated must be allowed to: the server tells that only.
+	if e.Options.Verify == VerifyServer || o == nil || c.Live == nil || p.cluster.Impersonated != "" {
+		return false
+	}
+	res, err := p.cluster.Resolve(c.Object.GroupVersionKind())
+	if err != nil || o.mutators.Touch(res) {
+		return false
+	}
+	return plan.InSync(c.Object.Unstructured, c.Live, p.cluster.FieldManager) == "" && e.handsOver(p, c) == nil
+}
+
+// handsOver is the patch by which the fields of others become ours before an
+// apply, nil for none.
+func (e *Engine) handsOver(p *Planned, c *plan.Change) []byte {
+	if flux.Marked(c.Object, flux.SSAKey, "Merge") || flux.Marked(c.Live, flux.SSAKey, "Merge") || e.suspendedByHand(c.Live) {
+		return nil
+	}
+	patch, err := p.cluster.Cleanup(c.Live)
+	if err != nil {
+		return []byte(err.Error()) // the server's answer decides
+	}
+	return patch
+}
+
+// predict decides c by what its fields tell, as a server would probably store
+// them. false where that is more than a guess may decide.
+func (e *Engine) predict(ctx context.Context, p *Planned, c *plan.Change) ([]Problem, error) {
+	if c.Live == nil {
+		var err error
+		if c.Live, err = p.cluster.Get(ctx, c.ID, c.Version); err != nil {
+			return refused(p, c, err)
+		}
+	}
+	if reason := plan.SkipReason(c.Object.Unstructured, c.Live); reason != "" {
+		c.Action, c.Reason = plan.Skip, reason
+		return nil, nil
+	}
+	c.Local = true
+	if c.Live == nil {
+		c.Action, c.Reason = plan.Create, "not in the cluster"
+		return nil, nil
+	}
+	c.Result = plan.Predict(c.Object.Unstructured, c.Live, p.cluster.FieldManager)
+	c.Action, c.Reason = plan.Decide(c.Live, c.Result)
+	if c.Cleanup = e.handsOver(p, c); c.Cleanup != nil {
+		c.Forfeited = plan.Forfeit(c.Live, c.Result, p.cluster.FieldManager, p.cluster.TakesOver)
+		if c.Action == plan.Unchanged {
+			c.Action, c.Reason = plan.Configure, "takes over the fields that kubectl owns"
+		}
+	}
+	return nil, nil
+}
+
+// tellGuessed warns of what the server did not verify.
+func (e *Engine) tellGuessed(r *Run) {
+	if e.Options.Verify == VerifyLocal {
+		return // was asked for
+	}
+	n := 0
+	for _, p := range r.Kustomizations {
+		for _, c := range p.Changes {
+			if c.Local && c.Action != plan.Unchanged {
+				n++
+			}
+		}
+	}
+	if n > 0 {
+		r.warn(e, Warning{Code: "not-verified",
+			Message: fmt.Sprintf("%s compared here only: this user may not ask the server what an apply would store", count(n, "object")),
+			Hint:    "the verb patch is what a dry run needs"})
+	}
+}
