@@ -31,7 +31,7 @@ func TestCheckFindsSecretsInClear(t *testing.T) {
 		"the rules":              {".sops.yaml", "creation_rules: []\n", "", 0},
 	} {
 		t.Run(title, func(t *testing.T) {
-			found := ring(t).Check(c.name, filepath.Join(dir, c.name), []byte(c.data), secret.Rules{Dir: dir})
+			found := secret.NewChecker(ring(t), secret.Rules{Dir: dir}, dir).File(c.name, filepath.Join(dir, c.name), []byte(c.data))
 			if c.rule == "" {
 				if len(found) > 0 {
 					t.Errorf("got %+v", found)
@@ -56,11 +56,11 @@ func TestCheckFindsWhatSopsRefuses(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, ".sops.yaml"), []byte("creation_rules:\n- age: "+key.public+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if found := ring(t, key).Check("a.yaml", filepath.Join(dir, "a.yaml"), []byte(sealed), rules); len(found) > 0 {
+	if found := secret.NewChecker(ring(t, key), rules, dir).File("a.yaml", filepath.Join(dir, "a.yaml"), []byte(sealed)); len(found) > 0 {
 		t.Errorf("got %+v", found)
 	}
 	for title, edit := range edits {
-		found := ring(t, key).Check("a.yaml", filepath.Join(dir, "a.yaml"), []byte(edit.do(t, sealed)), rules)
+		found := secret.NewChecker(ring(t, key), rules, dir).File("a.yaml", filepath.Join(dir, "a.yaml"), []byte(edit.do(t, sealed)))
 		if len(found) == 0 {
 			t.Errorf("%s: no finding", title)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/getsops/sops/v3/cmd/sops/common"
 	"github.com/getsops/sops/v3/cmd/sops/formats"
 	"github.com/getsops/sops/v3/config"
+	"go.yaml.in/yaml/v3"
 )
 
 // maxSealedSize is the size, in bytes, above which Flux refuses to decrypt a
@@ -23,6 +24,8 @@ type segment struct {
 	raw    []byte
 	sealed bool
 	store  sops.Store // nil where not sealed
+	// docs are the documents of a YAML file that is one segment, as parse reads raw.
+	docs []*yaml.Node
 }
 
 // metadataMark matches where the metadata of a sealed file begins, in each format,

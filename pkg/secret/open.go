@@ -61,7 +61,7 @@ func (k *Keyring) openAll(f *Sealed, segs []segment, o DecryptOptions) ([]byte, 
 	for i, seg := range segs {
 		text := seg.raw
 		if seg.sealed {
-			if text, err = k.open(f, seg.store, &trees[i], seg.raw, o); err != nil {
+			if text, err = k.open(f, seg, &trees[i], o); err != nil {
 				return nil, err
 			}
 			if len(out) > 0 && !bytes.HasPrefix(text, []byte("---")) {
@@ -103,31 +103,45 @@ func load(f *Sealed, segs []segment) (trees []sops.Tree, err error) {
 	return trees, failed
 }
 
-// open decrypts one tree and emits it. Which values are sealed, and what the MAC
-// covers, is for sops to say.
-func (k *Keyring) open(f *Sealed, store sops.Store, tree *sops.Tree, raw []byte, o DecryptOptions) (plain []byte, err error) {
+// unlock decrypts one tree in place and checks its MAC. Which values are sealed,
+// and what the MAC covers, is for sops to say. badMAC means that all but the MAC
+// is right; the values are then there as well.
+func (k *Keyring) unlock(tree *sops.Tree) (key []byte, badMAC bool, err error) {
 	defer recovered(&err)
-	key, err := k.dataKey(tree)
-	if err != nil {
-		return nil, err
+	if key, err = k.dataKey(tree); err != nil {
+		return nil, false, err
 	}
+	badMAC, err = decrypt(tree, key)
+	return key, badMAC, err
+}
+
+// decrypt is unlock with a data key that was unwrapped before.
+func decrypt(tree *sops.Tree, key []byte) (badMAC bool, err error) {
 	cipher := newCipher()
 	computed, err := tree.Decrypt(key, cipher)
 	if err != nil {
-		return nil, cipher.failure(err)
+		return false, cipher.failure(err)
 	}
-	if err := checkMAC(tree, key, cipher, computed); err != nil {
-		if !o.IgnoreMAC {
+	err = checkMAC(tree, key, cipher, computed)
+	return err != nil, err
+}
+
+// open decrypts one tree and emits it.
+func (k *Keyring) open(f *Sealed, seg segment, tree *sops.Tree, o DecryptOptions) (plain []byte, err error) {
+	defer recovered(&err)
+	key, badMAC, err := k.unlock(tree)
+	if err != nil {
+		if !badMAC || !o.IgnoreMAC {
 			return nil, err
 		}
 		f.MACIgnored = true
 	}
-	if o.KeepLayout && store.Name() == "yaml" {
-		if plain = openInPlace(store, raw, key, tree.Branches); plain != nil {
+	if o.KeepLayout && seg.store.Name() == "yaml" {
+		if plain = openInPlace(seg, key, tree.Branches); plain != nil {
 			return plain, nil
 		}
 	}
-	plain, err = store.EmitPlainFile(tree.Branches)
+	plain, err = seg.store.EmitPlainFile(tree.Branches)
 	if err != nil {
 		return nil, &fault{BadMetadata, "was opened but cannot be written in its own format"}
 	}

@@ -82,6 +82,11 @@ func (k *Keyring) resealOne(f *Sealed, name string, segs []segment, rule Rule, r
 	if err != nil {
 		return out, err
 	}
+	isYAML := seg.store.Name() == "yaml"
+	if isYAML && !rotate {
+		out.Data, err = updateYAML(seg, tree, key, rule.groups, threshold)
+		return out, err
+	}
 	opened, err := reopened(seg, key)
 	if err != nil {
 		return out, err
@@ -89,26 +94,19 @@ func (k *Keyring) resealOne(f *Sealed, name string, segs []segment, rule Rule, r
 	meta := tree.Metadata
 	meta.DataKey = nil
 	meta.KeyGroups, meta.ShamirThreshold = fresh(rule.groups), threshold
-	isYAML := seg.store.Name() == "yaml"
 	store := seg.store
-	if isYAML {
-		store = storeIndented(formats.Yaml, metadataIndent(seg.raw))
-	}
 	newKey := key
 	if !rotate {
-		wrapped := sops.Tree{Metadata: meta}
-		if errs := wrapped.Metadata.UpdateMasterKeysWithKeyServices(key, []keyservice.KeyServiceClient{keyservice.NewLocalClient()}); len(errs) > 0 {
-			return out, &fault{BadMetadata, "cannot be sealed to all of its recipients: " + oneLine(errs[0].Error())}
+		if err = wrap(&meta, key); err != nil {
+			return out, err
 		}
-		meta = wrapped.Metadata
 	} else if newKey, err = newDataKey(&meta); err != nil {
 		return out, err
 	}
 	switch {
-	case isYAML && rotate:
-		out.Data, err = rotateYAML(store, seg.raw, key, newKey, &meta)
 	case isYAML:
-		out.Data, err = withMetadata(store, seg.raw, meta)
+		store = storeIndented(formats.Yaml, metadataIndent(seg.docs))
+		out.Data, err = rotateYAML(store, seg, key, newKey, &meta)
 	default:
 		next := sops.Tree{Metadata: meta}
 		if next.Branches = tree.Branches; rotate {
@@ -130,6 +128,45 @@ func (k *Keyring) resealOne(f *Sealed, name string, segs []segment, rule Rule, r
 		return out, err
 	}
 	return out, verify(store, out.Data, newKey, opened)
+}
+
+// updateYAML seals the data key of a YAML file anew. Its values stay as they are,
+// which is what the result is held to: they were opened, with the MAC, before.
+func updateYAML(seg segment, tree *sops.Tree, key []byte, groups []sops.KeyGroup, threshold int) ([]byte, error) {
+	sealed, notes := flatten(tree.Branches)
+	if _, err := decrypt(tree, key); err != nil {
+		return nil, err
+	}
+	meta := tree.Metadata
+	meta.DataKey = nil
+	meta.KeyGroups, meta.ShamirThreshold = fresh(groups), threshold
+	if err := wrap(&meta, key); err != nil {
+		return nil, err
+	}
+	store := storeIndented(formats.Yaml, metadataIndent(seg.docs))
+	out, err := withMetadata(store, seg.raw, seg.docs, meta)
+	if err != nil {
+		return nil, err
+	}
+	got, err := store.LoadEncryptedFile(out)
+	if err != nil {
+		return nil, &fault{BadMetadata, "could be sealed, but not opened again"}
+	}
+	gotSealed, gotNotes := flatten(got.Branches)
+	m := got.Metadata
+	if gotSealed != sealed || !slices.Equal(gotNotes, notes) || !sameReaders(m.KeyGroups, groups) || m.ShamirThreshold != meta.ShamirThreshold || !sameSelection(m, meta) ||
+		m.MessageAuthenticationCode != meta.MessageAuthenticationCode || !m.LastModified.Equal(meta.LastModified) {
+		return nil, &fault{BadMetadata, "is written in a way that cannot be edited byte by byte"}
+	}
+	return out, nil
+}
+
+// wrap seals a data key to the key groups of meta.
+func wrap(meta *sops.Metadata, key []byte) error {
+	if errs := meta.UpdateMasterKeysWithKeyServices(key, []keyservice.KeyServiceClient{keyservice.NewLocalClient()}); len(errs) > 0 {
+		return &fault{BadMetadata, "cannot be sealed to all of its recipients: " + oneLine(errs[0].Error())}
+	}
+	return nil
 }
 
 // fresh copies key groups, since sealing notes the result in them and a rule is
@@ -154,12 +191,8 @@ func reopened(seg segment, key []byte) (sops.TreeBranches, error) {
 	if err != nil {
 		return nil, loadFailure(err)
 	}
-	c := newCipher()
-	mac, err := tree.Decrypt(key, c)
-	if err != nil {
-		return nil, c.failure(err)
-	}
-	return tree.Branches, checkMAC(&tree, key, c, mac)
+	_, err = decrypt(&tree, key)
+	return tree.Branches, err
 }
 
 func stampMAC(meta *sops.Metadata, mac string, key []byte) (err error) {
@@ -169,12 +202,11 @@ func stampMAC(meta *sops.Metadata, mac string, key []byte) (err error) {
 }
 
 // metadataIndent is by how much the sops section of a YAML file is indented.
-func metadataIndent(src []byte) int {
-	var doc yaml.Node
-	if yaml.Unmarshal(src, &doc) != nil || len(doc.Content) == 0 {
+func metadataIndent(docs []*yaml.Node) int {
+	if len(docs) == 0 {
 		return 0
 	}
-	root := doc.Content[0]
+	root := docs[0].Content[0]
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		if v := root.Content[i+1]; root.Content[i].Value == "sops" && isSopsNode(v) && v.Style&yaml.FlowStyle == 0 {
 			return v.Column - 1
@@ -184,16 +216,12 @@ func metadataIndent(src []byte) int {
 }
 
 // rotateYAML seals each value anew in its place.
-func rotateYAML(store sops.Store, src, key, newKey []byte, meta *sops.Metadata) ([]byte, error) {
-	l, err := newLayout(src)
+func rotateYAML(store sops.Store, seg segment, key, newKey []byte, meta *sops.Metadata) ([]byte, error) {
+	l, err := newLayout(seg.raw)
 	if err != nil {
 		return nil, err
 	}
-	docs, err := parse(src)
-	if err != nil {
-		return nil, err
-	}
-	m, found, err := sealedSites(store, l, docs, src)
+	m, found, err := sealedSites(store, l, seg.docs, seg.raw)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +259,11 @@ func rotateYAML(store sops.Store, src, key, newKey []byte, meta *sops.Metadata) 
 	if err := stampMAC(meta, mac, newKey); err != nil {
 		return nil, err
 	}
-	return withMetadata(store, body, *meta)
+	docs, err := parse(body)
+	if err != nil {
+		return nil, err
+	}
+	return withMetadata(store, body, docs, *meta)
 }
 
 // Added and Removed are the readers that a file gained and lost.

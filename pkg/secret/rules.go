@@ -28,6 +28,8 @@ type Rules struct {
 	// Age are recipients that stand in the place of those of the rule, as
 	// sops's --age and SOPS_AGE_RECIPIENTS do.
 	Age []string
+
+	cache *ruleCache
 }
 
 // Rule is how a file is to be sealed.
@@ -54,23 +56,56 @@ func (r Rule) says() bool {
 // ErrNoRule is what For returns where neither a rule nor Age names a recipient.
 var ErrNoRule = errors.New("no rule says to whom it is to be sealed")
 
+// Cached is these rules for a run over many files: what was read of a .sops.yaml
+// is not read again. Safe for concurrent use.
+func (r Rules) Cached() Rules {
+	r.cache = &ruleCache{near: make(map[string]string), files: make(map[string]*ruleFile), rules: make(map[ruleID]Rule)}
+	return r
+}
+
 // For is the rule for a file.
 func (r Rules) For(path string) (Rule, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return Rule{}, err
 	}
-	var out Rule
+	conf, err := r.configFor(abs)
+	if err != nil {
+		return Rule{}, err
+	}
+	if r.cache == nil || conf == "" {
+		return r.read(conf, abs)
+	}
+	id := ruleID{conf, r.cache.file(conf).index(abs)}
+	if rule, ok := r.cache.rule(id); ok {
+		return rule, nil
+	}
+	rule, err := r.read(conf, abs)
+	if err == nil && id.index >= 0 {
+		r.cache.mu.Lock()
+		defer r.cache.mu.Unlock()
+		r.cache.rules[id] = rule
+	}
+	return rule, err
+}
+
+// configFor is the .sops.yaml for a file, absolute, "" if there is none.
+func (r Rules) configFor(abs string) (string, error) {
 	conf := r.Config
-	for _, start := range []string{filepath.Join(r.Dir, "x"), abs} {
+	for _, start := range []string{r.Dir, filepath.Dir(abs)} {
 		if conf == "" {
-			conf, _ = config.FindConfigFile(start)
+			conf = r.cache.nearest(start)
 		}
 	}
+	if conf == "" {
+		return "", nil
+	}
+	return filepath.Abs(conf)
+}
+
+// read is the rule for a file, by a .sops.yaml if there is one.
+func (r Rules) read(conf, abs string) (out Rule, err error) {
 	if conf != "" {
-		if conf, err = filepath.Abs(conf); err != nil {
-			return Rule{}, err
-		}
 		out.Config = conf
 		rule, err := loadRule(conf, abs)
 		if err != nil && !(errors.Is(err, ErrNoRule) && len(r.Age) > 0) {
@@ -107,7 +142,7 @@ func (r Rules) For(path string) (Rule, error) {
 	for _, expr := range []string{out.meta.EncryptedRegex, out.meta.UnencryptedRegex, out.meta.EncryptedCommentRegex, out.meta.UnencryptedCommentRegex} {
 		// sops takes an expression that does not compile for one that matches nothing.
 		if _, err := regexp.Compile(expr); err != nil {
-			return Rule{}, fmt.Errorf("%s: the rule for %s has an expression that does not compile: %s", out.Config, path, err)
+			return Rule{}, fmt.Errorf("%s: the rule for %s has an expression that does not compile: %s", out.Config, abs, err)
 		}
 	}
 	return out, nil
@@ -131,7 +166,11 @@ func RuleOf(name string, data []byte) (Rule, error) {
 	if err != nil {
 		return Rule{}, problem(f, err)
 	}
-	m := trees[0].Metadata
+	return ruleOf(&f, segs[0], trees[0].Metadata), nil
+}
+
+// ruleOf is how a loaded file is sealed.
+func ruleOf(f *Sealed, seg segment, m sops.Metadata) Rule {
 	return Rule{
 		Recipients: f.Recipients,
 		groups:     m.KeyGroups,
@@ -142,9 +181,9 @@ func RuleOf(name string, data []byte) (Rule, error) {
 			UnencryptedCommentRegex: m.UnencryptedCommentRegex, EncryptedCommentRegex: m.EncryptedCommentRegex,
 			MACOnlyEncrypted: m.MACOnlyEncrypted,
 		},
-		indent: metadataIndent(data),
+		indent: metadataIndent(seg.docs),
 		exact:  true,
-	}, nil
+	}
 }
 
 // loadRule reads one rule. sops panics on some of what people write there.

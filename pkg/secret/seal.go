@@ -370,7 +370,10 @@ func sealYAML(store sops.Store, src []byte, branches sops.TreeBranches, meta *so
 	if err != nil {
 		return nil, err
 	}
-	return withMetadata(store, body, *meta)
+	if docs, err = parse(body); err != nil {
+		return nil, err
+	}
+	return withMetadata(store, body, docs, *meta)
 }
 
 // sealedEdits puts a sealed text in the place of a value, in its quotes.
@@ -400,13 +403,9 @@ func metadataBlock(store sops.Store, meta sops.Metadata) ([]byte, error) {
 }
 
 // withMetadata gives each document of a YAML file its sops section: in the place
-// of the one that it has, or at its end.
-func withMetadata(store sops.Store, src []byte, meta sops.Metadata) ([]byte, error) {
+// of the one that it has, or at its end. docs are the documents of src.
+func withMetadata(store sops.Store, src []byte, docs []*yaml.Node, meta sops.Metadata) ([]byte, error) {
 	l, err := newLayout(src)
-	if err != nil {
-		return nil, err
-	}
-	docs, err := parse(src)
 	if err != nil {
 		return nil, err
 	}

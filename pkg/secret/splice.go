@@ -384,6 +384,49 @@ func (w *sites) besideSealed(n note) bool {
 	})
 }
 
+// sound tells whether a document can be decoded: without a key that stands twice
+// and without aliases that contain themselves or blow up, which sops would follow.
+// What only decoding can tell is decoded, and that is slow.
+func sound(doc *yaml.Node) error {
+	simple := true
+	var walk func(n *yaml.Node) error
+	walk = func(n *yaml.Node) error {
+		simple = simple && n.Kind != yaml.AliasNode && n.Style&yaml.TaggedStyle == 0
+		if n.Kind == yaml.MappingNode {
+			seen := make(map[string]bool, len(n.Content)/2)
+			for i := 0; i < len(n.Content); i += 2 {
+				key := n.Content[i]
+				if key.Kind != yaml.ScalarNode || key.Tag == "!!merge" {
+					simple = false
+				} else if seen[key.Value] {
+					return fmt.Errorf("line %d: a key stands twice", key.Line)
+				} else {
+					seen[key.Value] = true
+				}
+			}
+		}
+		for _, c := range n.Content {
+			if err := walk(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := walk(doc); err != nil || simple {
+		return err
+	}
+	var v any
+	return doc.Decode(&v)
+}
+
+// parseUnless parses src where that was not done before.
+func parseUnless(done bool, docs []*yaml.Node, src []byte) ([]*yaml.Node, error) {
+	if done {
+		return docs, nil
+	}
+	return parse(src)
+}
+
 // parse reads the documents of a YAML file, as many as sops sees.
 func parse(src []byte) ([]*yaml.Node, error) {
 	d := yaml.NewDecoder(bytes.NewReader(src))
@@ -397,9 +440,7 @@ func parse(src []byte) ([]*yaml.Node, error) {
 		if err != nil {
 			return nil, &fault{BadMetadata, yamlFailure(err, 1)}
 		}
-		// Decoded whole, so that aliases that blow up are an error here.
-		var v any
-		if err := n.Decode(&v); err != nil {
+		if err := sound(&n); err != nil {
 			return nil, &fault{BadMetadata, yamlFailure(err, 1)}
 		}
 		docs = append(docs, &n)

@@ -15,21 +15,21 @@ import (
 // lines and indentation stay. opened are its documents as SOPS opens them, which
 // the result is held to; nil means that it cannot be done, and SOPS's own way of
 // writing is to be used.
-func openInPlace(store sops.Store, src, key []byte, opened sops.TreeBranches) (plain []byte) {
+func openInPlace(seg segment, key []byte, opened sops.TreeBranches) (plain []byte) {
 	defer func() {
 		if recover() != nil {
 			plain = nil
 		}
 	}()
-	l, err := newLayout(src)
+	l, err := newLayout(seg.raw)
 	if err != nil {
 		return nil
 	}
-	docs, err := parse(src)
+	docs, err := parseUnless(seg.docs != nil, seg.docs, seg.raw)
 	if err != nil {
 		return nil
 	}
-	m, found, err := sealedSites(store, l, docs, src)
+	m, found, err := sealedSites(seg.store, l, docs, seg.raw)
 	if err != nil {
 		return nil
 	}
@@ -65,7 +65,7 @@ func openInPlace(store sops.Store, src, key []byte, opened sops.TreeBranches) (p
 	if err != nil {
 		return nil
 	}
-	got, err := store.LoadPlainFile(out)
+	got, err := seg.store.LoadPlainFile(out)
 	if err != nil || len(got) != len(opened) || sameTree(got, opened) != nil {
 		return nil
 	}

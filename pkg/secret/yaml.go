@@ -23,8 +23,16 @@ import (
 func detectYAML(data []byte, damaged bool) ([]segment, error) {
 	var docs []document
 	sealed, stray, alike := 0, 0, true
-	for _, d := range documents(data) {
-		doc, err := parseDocument(d.text)
+	texts := documents(data)
+	nodes, err := parse(data)
+	whole := err == nil && len(nodes) == len(texts)
+	for i, d := range texts {
+		var doc document
+		if whole {
+			doc, err = describe(d.text, nodes[i])
+		} else {
+			doc, err = parseDocument(d.text)
+		}
 		switch {
 		case err != nil && !damaged:
 			return nil, nil // a template, or some other thing that only looks like YAML
@@ -42,7 +50,10 @@ func detectYAML(data []byte, damaged bool) ([]segment, error) {
 	}
 	store := storeOf(formats.Yaml)
 	if alike {
-		return []segment{{raw: data, sealed: true, store: store}}, nil
+		if nodes, err = parseUnless(whole, nodes, data); err != nil {
+			return nil, err
+		}
+		return []segment{{raw: data, sealed: true, store: store, docs: nodes}}, nil
 	}
 	var segs []segment
 	for i, doc := range docs {
@@ -103,8 +114,7 @@ type document struct {
 	stray int    // sealed values, where there is no metadata
 }
 
-// parseDocument looks at one document. It decodes it whole, so that aliases that
-// contain themselves or blow up, which sops would follow, are an error here.
+// parseDocument looks at one document, by itself.
 func parseDocument(raw []byte) (document, error) {
 	d := yaml.NewDecoder(bytes.NewReader(raw))
 	var node yaml.Node
@@ -117,14 +127,18 @@ func parseDocument(raw []byte) (document, error) {
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return document{}, cmp.Or(err, errors.New("more than one document"))
 	}
-	var v any
-	if err := node.Decode(&v); err != nil {
+	if err := sound(&node); err != nil {
 		return document{}, err
 	}
-	if v == nil {
+	return describe(raw, &node)
+}
+
+// describe is what detect needs to know of a document that was parsed.
+func describe(raw []byte, node *yaml.Node) (document, error) {
+	root := node.Content[0]
+	if root.ShortTag() == "!!null" {
 		return document{text: raw, empty: true}, nil
 	}
-	root := node.Content[0]
 	for i := 0; root.Kind == yaml.MappingNode && i < len(root.Content); i += 2 {
 		meta := root.Content[i+1]
 		if root.Content[i].Value != "sops" || meta.Kind != yaml.MappingNode {

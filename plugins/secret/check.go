@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,14 +12,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-git/go-billy/v5/osfs"
-	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
-	"github.com/go-git/go-git/v5/plumbing/format/index"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
 )
 
 // checkOptions are the flags of check.
@@ -26,6 +25,8 @@ type checkOptions struct {
 	cli.Output
 	paths      []string
 	skip       []string
+	history    bool
+	fix        bool
 	ageKeyFile string
 }
 
@@ -33,7 +34,21 @@ type checkOptions struct {
 type CheckReport struct {
 	Report
 	Files    int              `json:"files"` // that were looked at
+	History  *HistoryReport   `json:"history,omitempty"`
+	Fixed    []Fixed          `json:"fixed"`
 	Findings []secret.Finding `json:"findings"`
+}
+
+// HistoryReport is what of the Git history was looked at.
+type HistoryReport struct {
+	Commits  int `json:"commits"`
+	Contents int `json:"contents"`
+}
+
+// Fixed is a file that --fix wrote, and what it did.
+type Fixed struct {
+	File string   `json:"file"`
+	Done []string `json:"done"`
 }
 
 func newCheck(env *cli.Env) *cobra.Command { return newCheckCommand(env, check) }
@@ -43,17 +58,22 @@ func newCheckCommand(env *cli.Env, runF func(context.Context, *cobra.Command, *c
 	c := &cobra.Command{
 		Use:   "check [PATH…]",
 		Short: "Find secrets in clear, and sealed files that are not as they should be",
-		Long: `Look through files and directories, by default the current one, for Secrets and
-private keys in clear, and for sealed files that are damaged, edited, sealed too
-widely, or sealed to others than the rules of .sops.yaml name. What it finds is
-named by file and line, and never printed. Files that Git ignores are left out.
+		Long: `Look through files and directories, by default the current one, for Secrets,
+passwords, tokens and private keys in clear; for sealed files that are damaged,
+edited, sealed too widely, sealed to others than the rules of .sops.yaml name, or
+applied by no Kustomization that decrypts; and for rules that are for no file. What
+it finds is named by file and line, and never printed. Files that Git ignores are
+left out.
 
 With a private key at hand it also checks that each file opens and was not edited
-after it was sealed.
+after it was sealed, and that no sealed value stands in clear elsewhere.
 
 Exit codes: 0 nothing found · 1 findings · 2 could not or would not start.`,
 		Example: examples(env, `  # in CI
-  %[1]s check .`),
+  %[1]s check --history .
+
+  # seal again what is sealed too widely
+  %[1]s check --fix .`),
 		RunE: func(c *cobra.Command, args []string) error {
 			if o.paths = args; len(args) == 0 {
 				o.paths = []string{"."}
@@ -69,6 +89,8 @@ Exit codes: 0 nothing found · 1 findings · 2 could not or would not start.`,
 	f := c.Flags()
 	o.Output.AddFlags(f)
 	f.StringSliceVar(&o.skip, "skip", nil, "Rules to leave out, as findings name them.")
+	f.BoolVar(&o.history, "history", false, "Look for secrets in clear in the Git history too: every commit that a branch, a tag or HEAD reaches.")
+	f.BoolVar(&o.fix, "fix", false, "Seal again what is sealed too widely, and take out what a server made; all files or none.")
 	f.StringVar(&o.ageKeyFile, "age-key-file", "", "Age identities to open with, besides those that sops finds.")
 	return c
 }
@@ -87,36 +109,23 @@ func check(ctx context.Context, c *cobra.Command, env *cli.Env, o *checkOptions)
 	if err != nil {
 		return err
 	}
-	files, err := filesOfGit(o.paths)
+	trees, err := treesOf(ctx, env, dir, o.paths)
 	if err != nil {
 		return err
 	}
-	rules := secret.Rules{Dir: dir, Config: env.Getenv("SOPS_CONFIG")}
-	found := make([][]secret.Finding, len(files))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i, path := range files {
-		g.Go(func() error {
-			if gctx.Err() != nil {
-				return gctx.Err()
-			}
-			data, err := os.ReadFile(path)
-			if err != nil {
+	report := CheckReport{Fixed: []Fixed{}, Findings: []secret.Finding{}}
+	for _, t := range trees {
+		k := &checker{o: o, keys: keys, rules: secret.Rules{Dir: dir, Config: env.Getenv("SOPS_CONFIG")}, tree: t}
+		if o.fix {
+			if err := k.fix(ctx, r, &report); err != nil {
 				return err
 			}
-			found[i] = keys.Check(path, path, data, rules)
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	report := CheckReport{Files: len(files), Findings: []secret.Finding{}}
-	for _, f := range slices.Concat(found...) {
-		if !slices.Contains(o.skip, f.Rule) {
-			report.Findings = append(report.Findings, f)
+		}
+		if err := k.run(ctx, r, env, &report); err != nil {
+			return err
 		}
 	}
+	report.Findings = slices.DeleteFunc(report.Findings, func(f secret.Finding) bool { return slices.Contains(o.skip, f.Rule) })
 	if !keys.Holds() {
 		r.warn("no-key-at-hand", "", "no private key is at hand: whether sealed files open, and were edited, was not checked", "--age-key-file FILE")
 	}
@@ -130,121 +139,267 @@ func check(ctx context.Context, c *cobra.Command, env *cli.Env, o *checkOptions)
 	return nil
 }
 
+// checkTree is a repository, or a directory outside of any, and what of it is
+// checked. All of it is looked at, since what is used where can be told by all of it
+// only.
+type checkTree struct {
+	root string // absolute
+	// files are all of it, below root; chosen those that the command line names.
+	files  []string
+	chosen map[string]bool
+	cwd    string
+}
+
+// name is how a file is called: as seen from the current directory, if it lies
+// below.
+func (t *checkTree) name(file string) string {
+	real := filepath.Join(t.root, filepath.FromSlash(file))
+	if rel, err := filepath.Rel(t.cwd, real); err == nil && filepath.IsLocal(rel) {
+		return filepath.ToSlash(rel)
+	}
+	return real
+}
+
+// treesOf sorts the paths of a command line by repository.
+func treesOf(ctx context.Context, env *cli.Env, cwd string, paths []string) ([]*checkTree, error) {
+	if real, err := filepath.EvalSymlinks(cwd); err == nil {
+		cwd = real
+	}
+	var out []*checkTree
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s: no such file or directory", path)
+		}
+		if err != nil {
+			return nil, err
+		}
+		named := path
+		if !info.IsDir() {
+			if named, err = secret.Real(path); err != nil {
+				return nil, err
+			}
+		}
+		real, err := filepath.EvalSymlinks(named)
+		if err == nil {
+			real, err = filepath.Abs(real)
+		}
+		if err != nil {
+			return nil, err
+		}
+		dir := real
+		if !info.IsDir() {
+			dir = filepath.Dir(real)
+		}
+		root := cmp.Or(secret.Repository(dir), dir)
+		at := slices.IndexFunc(out, func(t *checkTree) bool { return t.root == root })
+		if at < 0 {
+			files, err := source.Files(ctx, root, env.Environ)
+			if err != nil {
+				return nil, err
+			}
+			at = len(out)
+			out = append(out, &checkTree{root: root, files: files, chosen: make(map[string]bool), cwd: cwd})
+		}
+		if err := out[at].choose(real, info.IsDir()); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// choose takes a file, whatever Git says of it, or what Git has of a directory; of
+// one that is ignored as a whole everything that was named by its name is none.
+func (t *checkTree) choose(real string, isDir bool) error {
+	rel, err := filepath.Rel(t.root, real)
+	if err != nil {
+		return err
+	}
+	rel = filepath.ToSlash(rel)
+	if !isDir {
+		if t.chosen[rel] = true; !slices.Contains(t.files, rel) {
+			t.files = append(t.files, rel)
+		}
+		return nil
+	}
+	for _, file := range t.files {
+		if rel == "." || strings.HasPrefix(file, rel+"/") {
+			t.chosen[file] = true
+		}
+	}
+	return nil
+}
+
+// checker is the check of one tree.
+type checker struct {
+	o     *checkOptions
+	keys  *secret.Keyring
+	rules secret.Rules
+	tree  *checkTree
+}
+
+func (k *checker) real(file string) string {
+	return filepath.Join(k.tree.root, filepath.FromSlash(file))
+}
+
+// each does something with every file, in parallel.
+func (k *checker) each(ctx context.Context, do func(i int, file string, data []byte) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, file := range k.tree.files {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			data, err := os.ReadFile(k.real(file))
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // gone since it was listed
+			}
+			if err != nil {
+				return err
+			}
+			return do(i, file, data)
+		})
+	}
+	return g.Wait()
+}
+
+func (k *checker) run(ctx context.Context, r *run, env *cli.Env, report *CheckReport) error {
+	c := secret.NewChecker(k.keys, k.rules, k.tree.root)
+	found := make([][]secret.Finding, len(k.tree.files))
+	err := k.each(ctx, func(i int, file string, data []byte) error {
+		found[i] = c.File(k.tree.name(file), k.real(file), data)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	names := make(map[string]bool)
+	for _, file := range k.tree.files {
+		names[k.tree.name(file)] = k.tree.chosen[file]
+	}
+	whole, err := c.Whole(os.ReadFile)
+	if err != nil {
+		return err
+	}
+	all := slices.DeleteFunc(append(slices.Concat(found...), whole...), func(f secret.Finding) bool { return !names[f.File] })
+	slices.SortStableFunc(all, func(a, b secret.Finding) int {
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+	})
+	report.Files += len(k.tree.chosen)
+	report.Findings = append(report.Findings, all...)
+	if !k.o.history {
+		return nil
+	}
+	return k.past(ctx, r, env, c, report)
+}
+
+// past looks through the history. With a path only that part of it is told.
+func (k *checker) past(ctx context.Context, r *run, env *cli.Env, c *secret.Checker, report *CheckReport) error {
+	var prefixes []string
+	for _, path := range k.o.paths {
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return err
+		}
+		if real, err := filepath.EvalSymlinks(abs); err == nil {
+			abs = real
+		}
+		if rel, err := filepath.Rel(k.tree.root, abs); err == nil && filepath.IsLocal(rel) {
+			prefixes = append(prefixes, filepath.ToSlash(rel))
+		}
+	}
+	did, err := source.History(ctx, k.tree.root, source.HistoryOptions{MaxSize: maxHistoryBlob, Env: env.Environ}, func(b source.Blob) error {
+		if slices.ContainsFunc(prefixes, func(p string) bool { return p == "." || b.Path == p || strings.HasPrefix(b.Path, p+"/") }) {
+			report.Findings = append(report.Findings, c.Past(k.tree.name(b.Path), b.Commit, b.Data)...)
+		}
+		return nil
+	})
+	if errors.Is(err, source.ErrNoRepository) {
+		return &hinted{fmt.Errorf("--history: %w", err), "leave --history out, or name a repository"}
+	}
+	if err != nil {
+		return err
+	}
+	if report.History == nil {
+		report.History = &HistoryReport{}
+	}
+	report.History.Commits += did.Commits
+	report.History.Contents += did.Blobs
+	if did.Shallow {
+		r.warn("shallow-history", "", "this clone is shallow: its older commits were not looked at", "git fetch --unshallow")
+	}
+	if did.Missing > 0 {
+		r.warn("partial-history", "", count(did.Missing, "object")+" of the history is not in this clone, and was not looked at", "git fetch --refetch --no-filter")
+	}
+	if did.TooLarge > 0 {
+		r.warn("large-history", "", fmt.Sprintf("%s of the history, above %d MiB, was not looked at", count(did.TooLarge, "file"), maxHistoryBlob>>20), "")
+	}
+	return nil
+}
+
+// maxHistoryBlob is up to where a content of the history is looked at.
+const maxHistoryBlob = 5 << 20
+
+// fix seals again what is sealed too widely, and says of the rest why it is left.
+func (k *checker) fix(ctx context.Context, r *run, report *CheckReport) error {
+	type result struct {
+		fixed  Fixed
+		change *secret.Change
+		err    error
+	}
+	results := make([]result, len(k.tree.files))
+	err := k.each(ctx, func(i int, file string, data []byte) error {
+		name := k.tree.name(file)
+		if !k.tree.chosen[file] || !secret.IsSealed(name, data) {
+			return nil
+		}
+		out, done, err := k.keys.Narrow(name, data)
+		if len(done) > 0 {
+			results[i].change = &secret.Change{Path: k.real(file), Data: out}
+		}
+		results[i].fixed, results[i].err = Fixed{name, done}, err
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var changes []secret.Change
+	for _, res := range results {
+		if res.err != nil {
+			r.warn("not-fixed", res.fixed.File, strings.TrimPrefix(res.err.Error(), res.fixed.File+": "), "")
+		}
+		if res.change != nil {
+			changes = append(changes, *res.change)
+			report.Fixed = append(report.Fixed, res.fixed)
+		}
+	}
+	return secret.Write(changes)
+}
+
 func (o *checkOptions) tell(r *run, report CheckReport) error {
 	if !r.text {
 		return r.u.Object(report)
+	}
+	for _, f := range report.Fixed {
+		fmt.Fprintf(r.env.ErrOut, "%s fixed: %s\n", f.File, strings.Join(f.Done, "; "))
 	}
 	for _, f := range report.Findings {
 		at := f.File
 		if f.Line > 0 {
 			at = fmt.Sprintf("%s:%d", at, f.Line)
 		}
+		if f.Commit != "" {
+			at += " in " + f.Commit[:12]
+		}
 		if _, err := fmt.Fprintf(r.env.Out, "%s: %s: %s\n  fix: %s\n", at, f.Rule, f.Message, f.Fix); err != nil {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(r.env.ErrOut, "%s in %s\n", count(len(report.Findings), "finding"), count(report.Files, "file"))
+	line := fmt.Sprintf("%s in %s", count(len(report.Findings), "finding"), count(report.Files, "file"))
+	if h := report.History; h != nil {
+		line += fmt.Sprintf(", and %s of %s", count(h.Contents, "content"), count(h.Commits, "commit"))
+	}
+	_, err := fmt.Fprintln(r.env.ErrOut, line)
 	return err
-}
-
-// filesOfGit lists the regular files under paths, in order, without those that
-// Git ignores and does not have. A file that is named itself is always taken.
-func filesOfGit(paths []string) ([]string, error) {
-	var out []string
-	for _, root := range paths {
-		info, err := os.Stat(root)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s: no such file or directory", root)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if !info.IsDir() {
-			if _, err := secret.Real(root); err != nil {
-				return nil, err
-			}
-			out = append(out, root)
-			continue
-		}
-		ignored, err := ignoredBy(root)
-		if err != nil {
-			return nil, err
-		}
-		err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			switch {
-			case err != nil:
-				return err
-			case d.Name() == ".git":
-				if d.IsDir() {
-					return fs.SkipDir
-				}
-				return nil
-			case d.Type().IsRegular() && !ignored(path):
-				out = append(out, path)
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out), nil
-}
-
-// ignoredBy tells of files under a directory whether its repository ignores them.
-// What is tracked is not ignored, whatever .gitignore says.
-func ignoredBy(dir string) (func(path string) bool, error) {
-	repository := secret.Repository(dir)
-	if repository == "" {
-		return func(string) bool { return false }, nil
-	}
-	patterns, err := gitignore.ReadPatterns(osfs.New(repository), nil)
-	if err != nil {
-		return nil, fmt.Errorf("%s: its .gitignore cannot be read: %w", repository, err)
-	}
-	matcher := gitignore.NewMatcher(patterns)
-	tracked, err := trackedIn(repository)
-	if err != nil {
-		return nil, err
-	}
-	return func(path string) bool {
-		abs, err := filepath.Abs(path)
-		if err != nil {
-			return false
-		}
-		rel, err := filepath.Rel(repository, abs)
-		if err != nil || tracked[filepath.ToSlash(rel)] {
-			return false
-		}
-		return matcher.Match(strings.Split(filepath.ToSlash(rel), "/"), false)
-	}, nil
-}
-
-// trackedIn lists what the index of a repository, or of a linked worktree, has.
-func trackedIn(repository string) (map[string]bool, error) {
-	dir := filepath.Join(repository, ".git")
-	if link, err := os.ReadFile(dir); err == nil {
-		dir = strings.TrimSpace(strings.TrimPrefix(string(link), "gitdir:"))
-		if !filepath.IsAbs(dir) {
-			dir = filepath.Join(repository, dir)
-		}
-	}
-	out := make(map[string]bool)
-	f, err := os.Open(filepath.Join(dir, "index"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return out, nil // nothing was added yet
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var idx index.Index
-	if err := index.NewDecoder(f).Decode(&idx); err != nil {
-		return nil, fmt.Errorf("%s: its index cannot be read: %w", repository, err)
-	}
-	for _, e := range idx.Entries {
-		out[e.Name] = true
-	}
-	return out, nil
 }
