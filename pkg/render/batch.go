@@ -126,7 +126,8 @@ func (b *build) split() *batched {
 	}
 	members := map[int][]int{}
 	for i := range p.manifests {
-		members[p.first(i)] = append(members[p.first(i)], i)
+		p.with[i] = p.first(i) // from here on it is only read, by several batches
+		members[p.with[i]] = append(members[p.with[i]], i)
 	}
 	var group []int
 	for i := range p.manifests {
@@ -444,7 +445,7 @@ func (p *batched) run(i int) (resmap.ResMap, error) {
 	parts := map[string][][]byte{}
 	for _, at := range p.groups[i] {
 		m := p.manifests[at]
-		has[m.file], firsts[p.first(at)] = true, true
+		has[m.file], firsts[p.with[at]] = true, true
 		if m.text != nil {
 			parts[m.file] = append(parts[m.file], m.text)
 		}
@@ -479,7 +480,7 @@ func (p *batched) narrow(k *kustomization, view *batchFS, has map[string]bool, f
 	}
 	here := func(field string, i int) bool {
 		target, names := p.targets[naming(k, field, i)]
-		return !names || firsts[p.first(target)]
+		return !names || firsts[p.with[target]]
 	}
 	isHere := func(path string, _ int) bool { return !gone[path] }
 	spec.Resources, spec.Components = those(spec.Resources, isHere), those(spec.Components, isHere)
