@@ -30,11 +30,23 @@ func (s *Source) Engine(ctx context.Context, env *Env, o gitops.Options, fieldMa
 		return nil, err
 	}
 	k8s.FieldManager = fieldManager
+	if s.Path == "" {
+		if err := k8s.Reach(ctx); err != nil {
+			return nil, err
+		}
+		rec, err := k8s.Load(ctx, o.Root)
+		if err != nil {
+			return nil, err
+		}
+		s.remembered = gitops.RememberedPath(rec, snap.Prefix)
+	}
 	if o.Path, err = s.EntryPath(snap, k8s.Context); err != nil {
 		return nil, err
 	}
-	if err := k8s.Reach(ctx); err != nil {
-		return nil, err
+	if s.Path != "" {
+		if err := k8s.Reach(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return &gitops.Engine{Cluster: k8s, Source: snap, Keys: keys, Auth: auth, Options: o, Actor: env.Actor()}, nil
 }

@@ -80,6 +80,8 @@ type Source struct {
 	GitTokenFile            string
 	GitSSHKey               string
 	GitKnownHosts           string
+
+	remembered string // where the cluster says that the root is, "" for nowhere
 }
 
 // AddFlags adds --source and its kin.
@@ -128,7 +130,8 @@ func readFlagFile(flag, name string) ([]byte, error) {
 	return data, nil
 }
 
-// EntryPath is where the root is in snap: --path, else clusters/<context>.
+// EntryPath is where the root is in snap: --path, else what the cluster
+// remembers, else clusters/<context>.
 func (s *Source) EntryPath(snap *source.Snapshot, context string) (string, error) {
 	if s.Path != "" {
 		p := flux.CleanPath(s.Path)
@@ -143,6 +146,9 @@ func (s *Source) EntryPath(snap *source.Snapshot, context string) (string, error
 			return "", &usageError{msg: fmt.Sprintf("--path %s: is a file, not a directory", s.Path), hint: "--path " + path.Dir(p)}
 		}
 		return p, nil
+	}
+	if s.remembered != "" && isDir(snap, s.remembered) {
+		return s.remembered, nil
 	}
 	if p := "clusters/" + context; isDir(snap, p) {
 		return p, nil

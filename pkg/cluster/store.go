@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
 )
 
@@ -40,6 +42,10 @@ const (
 	recordVersion = "v1"
 )
 
+// NotePrefix begins the annotations in which we remember what Flux's status has
+// no place for.
+const NotePrefix = "kubectl-gitops.dev/"
+
 var (
 	configMaps = Resource{schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}, "ConfigMap", true}
 	namespaces = Resource{schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}, "Namespace", false}
@@ -57,6 +63,21 @@ type Record struct {
 	// End is what the ConfigMap has of the spec; nil where it has nothing.
 	End       *flux.End
 	Inventory plan.Inventory
+	// Notes are the annotations that begin with NotePrefix, of the ConfigMap and,
+	// over them, of Live.
+	Notes map[string]string
+}
+
+// note takes over the notes of u.
+func (r *Record) note(u *unstructured.Unstructured) {
+	for k, v := range u.GetAnnotations() {
+		if strings.HasPrefix(k, NotePrefix) {
+			if r.Notes == nil {
+				r.Notes = map[string]string{}
+			}
+			r.Notes[k] = v
+		}
+	}
 }
 
 // kustomizations is the served resource of Flux's Kustomization, ok false
@@ -91,6 +112,7 @@ func (c *Cluster) Load(ctx context.Context, ref flux.Ref) (*Record, error) {
 			return nil, fmt.Errorf("%s: %w", ref, err)
 		default:
 			rec.Live = u
+			rec.note(u)
 			if s, ok := u.Object["status"].(map[string]any); ok {
 				if err := runtime.DefaultUnstructuredConverter.FromUnstructured(s, &rec.Status); err != nil {
 					return nil, fmt.Errorf("%s: status: %w", ref, err)
@@ -125,6 +147,10 @@ func (c *Cluster) Load(ctx context.Context, ref flux.Ref) (*Record, error) {
 		}
 	}
 	rec.InConfigMap = true
+	rec.note(cm)
+	if rec.Live != nil {
+		rec.note(rec.Live)
+	}
 	if rec.Live == nil || len(rec.Status.Conditions) == 0 {
 		status.Inventory = rec.Status.Inventory
 		rec.Status = status
@@ -166,9 +192,9 @@ func decodeRecord(cm *unstructured.Unstructured) (status kustomizev1.Kustomizati
 
 // Save stores status and inv as those of k: in the status of the
 // Kustomization where the cluster has it, else in the ConfigMap (whose
-// namespace is made when it is missing). A ConfigMap that is no longer needed
-// goes once the status holds all.
-func (c *Cluster) Save(ctx context.Context, k flux.Kustomization, status kustomizev1.KustomizationStatus, inv plan.Inventory) error {
+// namespace is made when it is missing), with notes. A ConfigMap that is no
+// longer needed goes once the status holds all.
+func (c *Cluster) Save(ctx context.Context, k flux.Kustomization, status kustomizev1.KustomizationStatus, inv plan.Inventory, notes map[string]string) error {
 	ref := k.Ref
 	r, ok, err := c.kustomizations()
 	if err != nil {
@@ -189,7 +215,34 @@ func (c *Cluster) Save(ctx context.Context, k flux.Kustomization, status kustomi
 			return fmt.Errorf("%s: store the inventory: %w", ref, err)
 		}
 	}
-	return c.saveConfigMap(ctx, k, status, inv)
+	return c.saveConfigMap(ctx, k, status, inv, notes)
+}
+
+// Note writes notes to a Kustomization in the cluster. Its generation and the
+// fields of other managers stay as they are.
+func (c *Cluster) Note(ctx context.Context, live *unstructured.Unstructured, notes map[string]string) error {
+	annotations := map[string]any{}
+	for k, v := range notes {
+		if live.GetAnnotations()[k] != v {
+			annotations[k] = v
+		}
+	}
+	if len(annotations) == 0 {
+		return nil
+	}
+	r, err := c.Resolve(live.GroupVersionKind())
+	if err != nil {
+		return err
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": annotations}})
+	if err != nil {
+		return err
+	}
+	_, err = c.at(r, live.GetNamespace()).Patch(ctx, live.GetName(), types.MergePatchType, patch, metav1.PatchOptions{FieldManager: managerName})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return c.refusal(err, "patch", r, object.IDOf(live), nil)
+	}
+	return nil
 }
 
 // SaveOutcome stores what became of ref where the cluster keeps a record of it,
@@ -228,7 +281,7 @@ func (c *Cluster) SaveOutcome(ctx context.Context, ref flux.Ref, status kustomiz
 	return nil
 }
 
-func (c *Cluster) saveConfigMap(ctx context.Context, k flux.Kustomization, status kustomizev1.KustomizationStatus, inv plan.Inventory) error {
+func (c *Cluster) saveConfigMap(ctx context.Context, k flux.Kustomization, status kustomizev1.KustomizationStatus, inv plan.Inventory, notes map[string]string) error {
 	ref := k.Ref
 	status.Inventory = nil
 	text, err := json.Marshal(status)
@@ -255,7 +308,8 @@ func (c *Cluster) saveConfigMap(ctx context.Context, k flux.Kustomization, statu
 		"apiVersion": recordVersion, "kind": "ConfigMap",
 		"metadata": map[string]any{
 			"name": recordPrefix + ref.Name, "namespace": ref.Namespace,
-			"labels": map[string]any{managedBy: managedByUs, recordLabel: ref.Name},
+			"labels":      map[string]any{managedBy: managedByUs, recordLabel: ref.Name},
+			"annotations": notes,
 		},
 		"data":       map[string]any{statusKey: string(text), endKey: string(end)},
 		"binaryData": map[string]any{inventoryKey: packed.Bytes()},

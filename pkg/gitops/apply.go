@@ -60,6 +60,7 @@ func (e *Engine) Apply(ctx context.Context, r *Run) SyncReport {
 			start := time.Now()
 			t.report = KustomizationReport{Namespace: t.Namespace, Name: t.Name, Path: t.Path(), Revision: t.Revision, Changes: []ChangeReport{}}
 			t.run(ctx, tasks)
+			t.leaveWord(ctx)
 			if !isClosed(t.applied) {
 				close(t.applied)
 			}

@@ -40,6 +40,12 @@ func (e *Engine) discover(ctx context.Context, r *Run) error {
 	r.Root = root
 	r.Kustomizations = []*Planned{root}
 	e.lookAtLock(ctx, r)
+	if err := e.checkRoot(ctx, r); err != nil {
+		return err
+	}
+	if err := e.checkForward(ctx, r, root); err != nil {
+		return err
+	}
 	e.finish(r, root)
 	seen := map[flux.Ref]*Planned{root.Ref: root}
 	queue := e.children(r, root, seen)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
@@ -31,8 +32,9 @@ type Engine struct {
 	Actor   Actor
 	Events  Sink
 
-	begun  bool // the first line is out
-	locked bool // no other run writes
+	begun    bool   // the first line is out
+	locked   bool   // no other run writes
+	identity string // of the source, as the cluster remembers it
 }
 
 // Options are the decisions of the user, as flags state them (see cli.md).
@@ -46,6 +48,9 @@ type Options struct {
 
 	Wait    WaitMode
 	Timeout time.Duration // health wait where spec.timeout is absent
+
+	ChangeRoot    bool // let the cluster have another root than it remembers
+	AllowRollback bool // let it go back to an earlier revision
 
 	Prune       bool     // ANDed with spec.prune
 	AllowPrune  int      // deletions of the run that are expected, -1 for none said
@@ -104,7 +109,11 @@ type Run struct {
 	before   map[*Planned][]*Planned     // what must have ended before: named, or found out
 	fetched  map[flux.Ref]fetched        // sources beside the one at hand
 	clusters map[string]*cluster.Cluster // beside the one at hand, and as whom
-	lock     cluster.LockState           // before anything else was read
+	mu       sync.Mutex                  // guards Warnings
+
+	otherSource bool              // the cluster remembers another one, whose history is not this one's
+	lock        cluster.LockState // before anything else was read
+	forward     map[string]bool   // recorded revisions that the one at hand may follow
 }
 
 // Planned is what is to be done for one Kustomization.
@@ -128,15 +137,16 @@ type Planned struct {
 	// LeftOut are the parts of Flux itself that are not applied.
 	LeftOut []object.ID
 
-	cluster  *cluster.Cluster // where its objects are, as whoever it is applied as
-	snapshot *source.Snapshot
-	files    *secret.FS
-	rendered *render.Result
-	objects  []object.Object // what is declared, with owner labels, normalized
-	record   *cluster.Record
-	digest   string
-	moves    map[object.ID]*Planned // stale objects that another Kustomization of the run declares now
-	reason   string                 // Flux's word for the first problem
+	cluster   *cluster.Cluster // where its objects are, as whoever it is applied as
+	snapshot  *source.Snapshot
+	files     *secret.FS
+	rendered  *render.Result
+	objects   []object.Object // what is declared, with owner labels, normalized
+	record    *cluster.Record
+	digest    string
+	moves     map[object.ID]*Planned // stale objects that another Kustomization of the run declares now
+	otherRoot bool                   // the cluster remembers another root
+	reason    string                 // Flux's word for the first problem
 }
 
 // Inventory is what the Kustomization will own once the plan is carried out.
@@ -190,6 +200,8 @@ func (e *Engine) progress(ref flux.Ref, message string) {
 }
 
 func (r *Run) warn(e *Engine, ws ...Warning) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, w := range ws {
 		if slices.Contains(r.Warnings, w) {
 			continue
@@ -233,6 +245,11 @@ func (e *Engine) Plan(ctx context.Context) (*Run, error) {
 	}
 	if err := e.limit(r); err != nil {
 		return nil, err
+	}
+	for _, p := range r.Kustomizations {
+		if err := e.checkForward(ctx, r, p); err != nil {
+			return nil, err
+		}
 	}
 	if err := e.checkDirty(r); err != nil {
 		return nil, err

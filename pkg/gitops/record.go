@@ -50,10 +50,16 @@ func (t *task) claim(ctx context.Context) error {
 	t.condition(&status, readyCondition, metav1.ConditionUnknown, reasonProgress, "Reconciliation in progress")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
-	if err := t.e.Cluster.Save(ctx, t.Kustomization, status, union); err != nil {
+	notes := t.e.notes(t.Planned, true)
+	if err := t.e.Cluster.Save(ctx, t.Kustomization, status, union, notes); err != nil {
 		return err
 	}
-	t.record.Inventory, t.record.Status = union, status
+	if t.record.Live != nil {
+		if err := t.e.Cluster.Note(ctx, t.record.Live, notes); err != nil {
+			return err
+		}
+	}
+	t.record.Inventory, t.record.Status, t.record.Notes = union, status, notes
 	return nil
 }
 
@@ -80,6 +86,9 @@ func (t *task) reload(ctx context.Context) error {
 func (p *Planned) sameOwned(inv plan.Inventory) bool {
 	if p.record.InConfigMap && p.record.Live != nil {
 		return false // has still to move to the status
+	}
+	if p.otherRoot {
+		return false // to be remembered from now on
 	}
 	if p.record.InConfigMap && (p.record.End == nil || !equality.Semantic.DeepEqual(*p.record.End, p.End())) {
 		return false // what is to become of it in the end
@@ -135,10 +144,14 @@ func (t *task) succeed(ctx context.Context, took time.Duration) error {
 		}
 		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 		defer cancel()
-		if err := t.e.Cluster.Save(sctx, t.Kustomization, status, inv); err != nil {
+		notes := t.e.notes(t.Planned, false)
+		if err := t.e.Cluster.Save(sctx, t.Kustomization, status, inv, notes); err != nil {
 			return err
 		}
 		if t.record.InConfigMap && t.record.Live != nil {
+			if err := t.e.Cluster.Note(sctx, t.record.Live, notes); err != nil {
+				return err
+			}
 			if err := t.e.Cluster.DropConfigMap(sctx, t.Ref); err != nil {
 				return err
 			}

@@ -42,7 +42,8 @@ Exit codes: 0 no difference · 1 differences · 2 an error.`,
 				return err
 			}
 			o.Guess = true
-			o.AllowDirty = true // what is not committed is what one wants to see
+			// What is not committed, or not the cluster's yet, is what one wants to see.
+			o.AllowDirty, o.ChangeRoot, o.AllowRollback = true, true, true
 			return run(c.Context(), c, env, o)
 		},
 	}
