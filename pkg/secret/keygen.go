@@ -245,6 +245,8 @@ func shadows(r *yaml.Node, rule NewRule) bool {
 	return some
 }
 
+var errNotByByte = errors.New("cannot be edited byte by byte")
+
 // checkRule holds the result of AddRule to what it was to do.
 func checkRule(before, after []byte, rule NewRule) error {
 	type file struct {
@@ -253,18 +255,18 @@ func checkRule(before, after []byte, rule NewRule) error {
 	}
 	var a, b file
 	if yaml.Unmarshal(before, &a) != nil || yaml.Unmarshal(after, &b) != nil {
-		return errors.New("cannot be edited byte by byte")
+		return errNotByByte
 	}
 	want := map[string]any{"path_regex": rule.PathRegex, "age": rule.Age}
 	if rule.EncryptedRegex != "" {
 		want["encrypted_regex"] = rule.EncryptedRegex
 	}
 	if len(b.Rules) != len(a.Rules)+1 || !reflect.DeepEqual(b.Rules[len(a.Rules)], want) || !reflect.DeepEqual(a.Rest, b.Rest) {
-		return errors.New("cannot be edited byte by byte")
+		return errNotByByte
 	}
 	for i := range a.Rules {
 		if !reflect.DeepEqual(a.Rules[i], b.Rules[i]) {
-			return errors.New("cannot be edited byte by byte")
+			return errNotByByte
 		}
 	}
 	return nil
