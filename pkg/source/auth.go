@@ -3,6 +3,7 @@ package source
 import (
 	"bytes"
 	"context"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -21,6 +22,8 @@ type Auth struct {
 	CACert             []byte // PEM certificates to trust besides the system's
 	ClientCert         []byte // PEM, with ClientKey
 	ClientKey          []byte
+
+	Proxy *url.URL // http, https or socks5 (ssh: socks5 alone); nil for the environment's
 
 	SSHKey        []byte // PEM private key; no other key is tried then
 	SSHPassphrase []byte
@@ -115,6 +118,11 @@ func (a Auth) fromHelper(ctx context.Context, r remote, dir string) *credential 
 // scrub takes what is secret in a out of a text that a server sent.
 func (a Auth) scrub(text string, more ...string) string {
 	env := environment(a.Env)
+	if a.Proxy != nil {
+		if password, ok := a.Proxy.User.Password(); ok {
+			more = append(more, password)
+		}
+	}
 	for _, secret := range append(more, a.Password, a.BearerToken, string(a.SSHPassphrase), env.get("GITOPS_GIT_TOKEN")) {
 		if len(secret) > 3 {
 			text = strings.ReplaceAll(text, secret, "***")

@@ -67,7 +67,16 @@ func (b *builder) link(at, target string) {
 // submodule adds the commit that the repository says its submodule is at, where the submodule's
 // own repository is there and has it; else a hole.
 func (b *builder) submodule(ctx context.Context, r *repository, inRepo, at string, h plumbing.Hash) error {
-	sub, err := r.submodule(inRepo)
+	var sub *repository
+	var err error
+	if r.fetchSubmodule != nil {
+		sub, err = r.fetchSubmodule(inRepo, h)
+	} else {
+		sub, err = r.submodule(inRepo)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err != nil {
 		b.tree.hole(at, err)
 		return nil
@@ -95,7 +104,7 @@ func (b *builder) submodule(ctx context.Context, r *repository, inRepo, at strin
 func (r *repository) submodule(inRepo string) (*repository, error) {
 	if r.top == "" {
 		return nil, &Error{
-			Where: inRepo, What: "is a submodule", Why: "submodules of a repository that is not checked out are not supported yet",
+			Where: inRepo, What: "is a submodule", Why: "those of a repository on the disk are read where it is checked out alone",
 			Fix: "clone it with git clone --recurse-submodules, then --source DIR",
 		}
 	}

@@ -120,7 +120,7 @@ func TestSubmoduleThatIsNotThereFailsWhereItIsRead(t *testing.T) {
 	o := c.options()
 	o.WorkTree = true
 	check(open(t, o), "the submodule is not checked out", "submodule update --init vendor/lib")
-	check(open(t, Options{Source: "file://" + c.dir}), "is a submodule: submodules of a repository that is not checked out are not supported yet", "git clone --recurse-submodules")
+	check(open(t, Options{Source: "file://" + c.dir}), "is a submodule: those of a repository on the disk are read where it is checked out alone", "git clone --recurse-submodules")
 	must(t, os.Remove(filepath.Join(c.dir, "vendor", "lib")))
 	check(open(t, c.options()), "the submodule is not checked out", "submodule update")
 }

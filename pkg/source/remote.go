@@ -79,7 +79,12 @@ func openRemote(ctx context.Context, o Options, r remote) (*Snapshot, error) {
 	for name, h := range adv.References {
 		refs[name] = h
 	}
-	pick, err := pickRemote(refs, adv, o.Ref, r)
+	var pick choice
+	if o.Reference != nil {
+		pick, err = pickReference(refs, adv, *o.Reference, r.String())
+	} else {
+		pick, err = pickRemote(refs, adv, o.Ref, r)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +92,7 @@ func openRemote(ctx context.Context, o Options, r remote) (*Snapshot, error) {
 	if err := fetch(ctx, s, adv, pick, store); err != nil {
 		err = stopped(ctx, err)
 		if ctx.Err() == nil && notThere(err) {
-			return nil, &Error{Where: r.String(), What: "the server does not have commit " + o.Ref, Why: "or does not give out a commit that is in no branch", err: err}
+			return nil, &Error{Where: r.String(), What: "the server does not have commit " + pick.targets[0].hash.String(), Why: "or does not give out a commit that is in no branch", err: err}
 		}
 		return nil, fetchError(r, err, o.Auth)
 	}
@@ -100,13 +105,7 @@ func openRemote(ctx context.Context, o Options, r remote) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	snap, err := repo.fetched(ctx, r, best)
-	if err != nil {
-		return nil, err
-	}
-	repo.cut = []plumbing.Hash{plumbing.NewHash(snap.Commit)}
-	snap.options, snap.remote = o, o.Source
-	return snap, nil
+	return repo.fetched(ctx, o, r, best)
 }
 
 // notThere reports whether a server does not have, or does not give out, what was asked for.
@@ -124,7 +123,7 @@ func fetchError(r remote, err error, a Auth) error {
 }
 
 // fetched is the snapshot of what was fetched from r.
-func (repo *repository) fetched(ctx context.Context, r remote, t target) (*Snapshot, error) {
+func (repo *repository) fetched(ctx context.Context, o Options, r remote, t target) (*Snapshot, error) {
 	c, err := repo.objects.commit(t.hash)
 	if err != nil {
 		return nil, err
@@ -135,12 +134,17 @@ func (repo *repository) fetched(ctx context.Context, r remote, t target) (*Snaps
 	}
 	s := &Snapshot{
 		Revision: t.revision(c.Hash), Branch: t.branch, Commit: c.Hash.String(),
-		URL: r.String(), Remotes: []string{r.String()}, Links: map[string]string{}, repo: repo,
+		URL: r.String(), Remotes: []string{r.String()}, Links: map[string]string{}, repo: repo, at: t, options: o, remote: r.full(),
+	}
+	repo.cut = []plumbing.Hash{c.Hash}
+	repo.fetchSubmodule = func(inRepo string, h plumbing.Hash) (*repository, error) {
+		return s.fetchSubmodule(ctx, c, inRepo, h)
 	}
 	build := &builder{tree: newTree(c.Committer.When), links: s.Links}
 	if err := build.commit(ctx, repo, "", "", entries); err != nil {
 		return nil, err
 	}
+	build.tree.markSubmodules(entries)
 	build.tree.root.seal(false)
 	s.FS = build.tree
 	return s, nil
@@ -173,22 +177,7 @@ func pickRemote(refs refSet, adv *packp.AdvRefs, ref string, r remote) (choice, 
 		return pickHead(refs, adv, r, one)
 	}
 	if isHash(ref) {
-		t := target{hash: plumbing.NewHash(ref)}
-		for _, h := range refs {
-			if h == t.hash {
-				return one(t)
-			}
-		}
-		if adv.Capabilities.Supports(capability.AllowReachableSHA1InWant) || adv.Capabilities.Supports("allow-any-sha1-in-want") {
-			return one(t)
-		}
-		all := choice{targets: []target{t}, deep: true}
-		for name, h := range refs {
-			if strings.HasPrefix(name, "refs/heads/") || strings.HasPrefix(name, "refs/tags/") {
-				all.wants = append(all.wants, h)
-			}
-		}
-		return all, nil
+		return pickCommit(refs, adv, target{hash: plumbing.NewHash(ref)}), nil
 	}
 	if t, ok := refs.named(ref); ok {
 		return one(t)

@@ -91,6 +91,9 @@ func dialHTTP[S any](ctx context.Context, o Options, r remote, open func(*http.C
 func (a Auth) httpClient(r remote) (*http.Client, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	if a.Proxy != nil {
+		t.Proxy = http.ProxyURL(a.Proxy)
+	}
 	if len(a.CACert) > 0 {
 		pool, err := x509.SystemCertPool()
 		if err != nil {

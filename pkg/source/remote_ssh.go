@@ -110,8 +110,12 @@ func dialSSH(ctx context.Context, r remote, host sshHost, keys *sshKeys, a Auth)
 			ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256,
 		}
 	}
-	conn, err := proxy.Dial(ctx, "tcp", addr)
+	conn, err := a.dial(ctx, r, addr)
 	if err != nil {
+		var refused *Error
+		if errors.As(err, &refused) {
+			return nil, nil, err
+		}
 		e := unreachable(r, err, a).(*Error)
 		e.Where, e.What = r.String(), addr+" cannot be reached"
 		if host.jump {
@@ -137,6 +141,18 @@ func dialSSH(ctx context.Context, r remote, host sshHost, keys *sshKeys, a Auth)
 	stop()
 	conn.Close()
 	return nil, nil, err
+}
+
+// dial connects to addr, through the proxy that was given or that the environment names.
+func (a Auth) dial(ctx context.Context, r remote, addr string) (net.Conn, error) {
+	if a.Proxy == nil {
+		return proxy.Dial(ctx, "tcp", addr)
+	}
+	d, err := proxy.FromURL(a.Proxy, &net.Dialer{})
+	if err != nil {
+		return nil, &Error{Where: r.String(), What: "the proxy is of the kind " + a.Proxy.Scheme, Why: "ssh goes through socks5 alone", Fix: "address: socks5://HOST:PORT, or an https URL", err: err}
+	}
+	return d.(proxy.ContextDialer).DialContext(ctx, "tcp", addr)
 }
 
 // start runs a Git service and reads the references it begins with.

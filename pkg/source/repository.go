@@ -27,7 +27,10 @@ type repository struct {
 	objects   *objects
 	refs      refReader
 	env       environment
-	cut       []plumbing.Hash // of what was fetched without its history: the commits it ends at
+	// fetchSubmodule opens the commit of a submodule; nil where they are looked up on the disk.
+	fetchSubmodule func(inRepo string, h plumbing.Hash) (*repository, error)
+
+	cut []plumbing.Hash // of what was fetched without its history: the commits it ends at
 }
 
 // refReader is what is needed of go-git's reference storages on disk and in memory.
@@ -219,7 +222,13 @@ func (r *repository) tracks(ctx context.Context, prefix, ref string) (bool, erro
 
 // snapshot reads the subtree prefix of the repository as o says.
 func (r *repository) snapshot(ctx context.Context, o Options, prefix string) (*Snapshot, error) {
-	target, err := r.resolve(ctx, o.Ref)
+	var target target
+	var err error
+	if o.Reference != nil {
+		target, err = r.reference(*o.Reference)
+	} else {
+		target, err = r.resolve(ctx, o.Ref)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -229,14 +238,14 @@ func (r *repository) snapshot(ctx context.Context, o Options, prefix string) (*S
 	}
 	s := &Snapshot{
 		Revision: target.revision(c.Hash), Branch: target.branch, Commit: c.Hash.String(),
-		Dir: r.top, Prefix: prefix, Remotes: r.remotes(), Links: map[string]string{}, repo: r, options: o,
+		Dir: r.top, Prefix: prefix, Remotes: r.remotes(), Links: map[string]string{}, repo: r, at: target, options: o,
 	}
 	committed := map[string]treeEntry{}
 	sub, ok, err := r.objects.subtree(c.TreeHash, prefix)
 	if err != nil {
 		return nil, err
 	}
-	useDisk := o.WorkTree && o.Ref == "" && r.top != ""
+	useDisk := o.WorkTree && o.Ref == "" && o.Reference == nil && r.top != ""
 	if ok {
 		if err := r.objects.flatten(ctx, sub, "", committed); err != nil {
 			return nil, err
@@ -249,7 +258,7 @@ func (r *repository) snapshot(ctx context.Context, o Options, prefix string) (*S
 		return nil, e
 	}
 	build := &builder{tree: newTree(c.Committer.When), links: s.Links}
-	if r.top != "" && o.Ref == "" {
+	if r.top != "" && o.Ref == "" && o.Reference == nil {
 		state, err := r.status(ctx, prefix, committed)
 		if err != nil {
 			return nil, err
@@ -269,6 +278,7 @@ func (r *repository) snapshot(ctx context.Context, o Options, prefix string) (*S
 			return nil, err
 		}
 	}
+	build.tree.markSubmodules(committed)
 	build.tree.root.seal(false)
 	s.FS = build.tree
 	return s, nil

@@ -53,6 +53,7 @@ type Snapshot struct {
 	Untracked []string          // files neither tracked nor ignored, "dir/" for a repository inside; sorted, relative to FS
 
 	repo    *repository // nil for a plain directory
+	at      target      // what the ref is: a commit, or an annotated tag
 	options Options     // what it was opened with
 	remote  string      // that it was fetched from, credentials and all; "" for a checkout
 }
@@ -69,12 +70,18 @@ type Options struct {
 	// repository also abbreviated, and with ~N or ^ behind any name), or a semver range whose
 	// highest tag is taken as Flux does. "" is HEAD, or the remote's default branch.
 	Ref string
+	// Reference, where set, is what to read instead of Ref: spec.ref of a GitRepository.
+	Reference *Reference
 	// WorkTree reads the files on the disk - tracked ones and those that git add would add -
 	// instead of the commit. A Ref wins over it.
 	WorkTree bool
-	Auth     Auth
+	// Submodules fetches those of a remote; in a checkout they are there or not.
+	Submodules bool
+	Auth       Auth
 	// Progress, where set, is told in a few words what takes time.
 	Progress func(string)
+
+	depth int // of submodules
 }
 
 // Open reads o.Source. Errors that a user can act on are of type *Error. Without a Source and

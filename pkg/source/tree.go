@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-git/go-git/v5/plumbing/filemode"
 )
 
 // tree is the file system of a Snapshot: built whole, sealed, and then only read. Directories are
@@ -32,6 +34,8 @@ type node struct {
 	content  content          // of a file
 	children map[string]*node // of a directory
 	listing  []fs.DirEntry    // of a directory, by name; set by seal
+
+	submodule bool // a directory, or a hole, that is another repository
 
 	absent error // what is there and not part of the snapshot: not listed, and this is why
 	broken error // what is part of the snapshot and cannot be read, with all below it
@@ -83,6 +87,28 @@ func (t *tree) leaveOut(path, why string) {
 // hole records that the directory at path should be there and is not.
 func (t *tree) hole(path string, err error) {
 	t.put(path, &node{mode: fs.ModeDir | 0o755, mod: t.root.mod, broken: err})
+}
+
+// node is what is at path, listed or not; nil for nothing.
+func (t *tree) node(path string) *node {
+	at := t.root
+	for name := range strings.SplitSeq(path, "/") {
+		if at = at.children[name]; at == nil {
+			return nil
+		}
+	}
+	return at
+}
+
+// markSubmodules notes which of a commit's entries are repositories of their own.
+func (t *tree) markSubmodules(entries map[string]treeEntry) {
+	for name, e := range entries {
+		if e.mode == filemode.Submodule {
+			if n := t.node(name); n != nil {
+				n.submodule = true
+			}
+		}
+	}
 }
 
 // seal drops the directories that hold only what is left out, as Git has no empty directories,

@@ -105,6 +105,24 @@ func (r remote) String() string {
 	return r.scheme + "://" + user + host + (&url.URL{Path: r.path}).EscapedPath()
 }
 
+// full is the URL with the credentials that stand in it.
+func (r remote) full() string {
+	if r.scp || !r.hasPass && r.scheme != "http" && r.scheme != "https" {
+		return r.String()
+	}
+	u := url.URL{Scheme: r.scheme, Host: hostPort(r.host, r.port), Path: r.path}
+	if strings.Contains(r.host, ":") && r.port == "" {
+		u.Host = "[" + r.host + "]"
+	}
+	switch {
+	case r.hasPass:
+		u.User = url.UserPassword(r.user, r.password)
+	case r.user != "":
+		u.User = url.User(r.user)
+	}
+	return u.String()
+}
+
 // withoutSecrets is a remote's URL as it stands in a configuration, without what must not be
 // recorded. What is no URL, such as a path, is left as it is.
 func withoutSecrets(raw string) string {
