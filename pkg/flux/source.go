@@ -3,6 +3,7 @@ package flux
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
@@ -15,35 +16,97 @@ type GitRepository struct {
 	Ref
 	Object object.Object
 	Spec   sourcev1.GitRepositorySpec
+	Status sourcev1.GitRepositoryStatus
+}
+
+// Where names it in messages.
+func (g GitRepository) Where() string { return describe(g.Object) }
+
+// OCIRepository is a Flux OCIRepository of any version.
+type OCIRepository struct {
+	Ref
+	Object object.Object
+	Spec   sourcev1.OCIRepositorySpec
+}
+
+// Bucket is a Flux Bucket of any version.
+type Bucket struct {
+	Ref
+	Object object.Object
+	Spec   sourcev1.BucketSpec
+}
+
+// ExternalArtifact is an artifact that some other controller makes; only its status says where.
+type ExternalArtifact struct {
+	Ref
+	Object object.Object
+	Status sourcev1.ExternalArtifactStatus
 }
 
 // ParseGitRepository reads o into the model.
 func ParseGitRepository(o object.Object) (GitRepository, error) {
 	g := GitRepository{Ref: Ref{o.GetNamespace(), o.GetName()}, Object: o}
-	data, err := json.Marshal(o.Object["spec"])
-	if err != nil {
+	if err := decodePart(o, "spec", &g.Spec); err != nil {
 		return g, err
 	}
-	if err := utiljson.Unmarshal(data, &g.Spec); err != nil {
-		return g, fmt.Errorf("gitrepository/%s in %s: spec: %s", g.Name, g.Namespace, typeError(err))
+	if err := decodePart(o, "status", &g.Status); err != nil {
+		return g, err
 	}
-	if g.Spec.URL == "" {
-		return g, fmt.Errorf("gitrepository/%s in %s: spec.url is missing", g.Name, g.Namespace)
-	}
-	return g, nil
+	return g, required(o, "spec.url", g.Spec.URL)
 }
 
-// Revision is the ref to fetch, by Flux's precedence: commit, name, semver,
-// tag, branch; "" where none is given (Flux then takes the branch master).
-func (g GitRepository) Revision() string {
-	r := g.Spec.Reference
-	if r == nil {
-		return ""
+// ParseOCIRepository reads o into the model.
+func ParseOCIRepository(o object.Object) (OCIRepository, error) {
+	r := OCIRepository{Ref: Ref{o.GetNamespace(), o.GetName()}, Object: o}
+	if err := decodePart(o, "spec", &r.Spec); err != nil {
+		return r, err
 	}
-	for _, s := range []string{r.Commit, r.Name, r.SemVer, r.Tag, r.Branch} {
-		if s != "" {
-			return s
-		}
+	if err := required(o, "spec.url", r.Spec.URL); err != nil {
+		return r, err
 	}
-	return ""
+	if !strings.HasPrefix(r.Spec.URL, sourcev1.OCIRepositoryPrefix) {
+		return r, fmt.Errorf("%s: spec.url %q does not begin with oci://", describe(o), r.Spec.URL)
+	}
+	return r, nil
+}
+
+// ParseBucket reads o into the model.
+func ParseBucket(o object.Object) (Bucket, error) {
+	b := Bucket{Ref: Ref{o.GetNamespace(), o.GetName()}, Object: o}
+	if err := decodePart(o, "spec", &b.Spec); err != nil {
+		return b, err
+	}
+	if err := required(o, "spec.endpoint", b.Spec.Endpoint); err != nil {
+		return b, err
+	}
+	return b, required(o, "spec.bucketName", b.Spec.BucketName)
+}
+
+// ParseExternalArtifact reads o into the model.
+func ParseExternalArtifact(o object.Object) (ExternalArtifact, error) {
+	a := ExternalArtifact{Ref: Ref{o.GetNamespace(), o.GetName()}, Object: o}
+	return a, decodePart(o, "status", &a.Status)
+}
+
+// describe names an object as people type it.
+func describe(o object.Object) string {
+	return fmt.Sprintf("%s/%s in %s", strings.ToLower(o.GetKind()), o.GetName(), o.GetNamespace())
+}
+
+func decodePart(o object.Object, part string, into any) error {
+	data, err := json.Marshal(o.Object[part])
+	if err != nil {
+		return err
+	}
+	if err := utiljson.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("%s: %s: %s", describe(o), part, typeError(err))
+	}
+	return nil
+}
+
+func required(o object.Object, field, value string) error {
+	if value == "" {
+		return fmt.Errorf("%s: %s is missing", describe(o), field)
+	}
+	return nil
 }

@@ -162,9 +162,13 @@ const bareTag = "image-bare-tag"
 // ProtectedKinds take data or other objects along when they are deleted.
 var ProtectedKinds = []string{"Namespace", "CustomResourceDefinition", "PersistentVolume", "PersistentVolumeClaim"}
 
-// Guard refuses a run that would delete more than its user can have meant.
+// Guard refuses a run of a source that cannot be trusted, and one that would
+// delete more than its user can have meant.
 // Deletions are counted whole, with what a removed Kustomization takes along.
 func (e *Engine) Guard(r *Run) error {
+	if r.untrusted != nil {
+		return r.untrusted
+	}
 	total := 0
 	deletions := map[*Planned][]plan.Change{}
 	for _, p := range r.Kustomizations {

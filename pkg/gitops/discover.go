@@ -15,6 +15,7 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/render"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
 )
 
 // Reasons, as Flux writes them to the Ready condition.
@@ -68,27 +69,49 @@ func (e *Engine) discover(ctx context.Context, r *Run) error {
 	return nil
 }
 
-// next chooses whom to render: those that need no value of another first, then
-// those whose values have been rendered already, so that a variable comes from
-// Git wherever Git has it.
+// next chooses whom to render: one that needs nothing of another first, then one
+// whose source and values have been rendered already, so that both come from Git
+// wherever Git has them.
 func (e *Engine) next(r *Run, queue []*Planned) int {
-	for i, p := range queue {
-		if p.Spec.PostBuild == nil || len(p.Spec.PostBuild.SubstituteFrom) == 0 {
-			return i
+	needs := func(p *Planned) (values bool, missing int) {
+		if !e.knowsSource(r, p) {
+			missing++
 		}
-	}
-	for i, p := range queue {
-		found := true
+		if p.Spec.PostBuild == nil {
+			return false, missing
+		}
 		for _, ref := range p.Spec.PostBuild.SubstituteFrom {
 			if _, ok := e.declared(r, object.ID{Kind: ref.Kind, Namespace: p.Namespace, Name: ref.Name}); !ok {
-				found = false
+				missing++
 			}
 		}
-		if found {
+		return len(p.Spec.PostBuild.SubstituteFrom) > 0, missing
+	}
+	found := -1
+	for i, p := range queue {
+		values, missing := needs(p)
+		if missing > 0 {
+			continue
+		}
+		if !values {
 			return i
 		}
+		if found < 0 {
+			found = i
+		}
 	}
-	return 0
+	return max(found, 0)
+}
+
+// knowsSource reports whether p's source is the root's, or declared already.
+func (e *Engine) knowsSource(r *Run, p *Planned) bool {
+	kind, ref := p.SourceRef()
+	rootKind, rootRef := r.Root.SourceRef()
+	if kind == rootKind && ref == rootRef {
+		return true
+	}
+	_, ok := e.declared(r, sourceID(kind, ref))
+	return ok
 }
 
 // declared finds an object that some Kustomization of the run renders for the
@@ -115,11 +138,27 @@ func (e *Engine) findRoot(ctx context.Context, r *Run) (*Planned, error) {
 		Path: "./" + e.Options.Path, Prune: true,
 		SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: root.Name, Namespace: root.Namespace},
 	}
-	root.snapshot, root.Revision = e.Source, e.Source.Revision
+	var err error
+	if r.atHand, err = e.Source.Artifact(source.Content{Submodules: true}); err != nil {
+		return nil, err
+	}
+	root.snapshot, root.Revision, root.atHand = r.atHand, e.Source.Revision, true
 	r.Root, r.Kustomizations = root, []*Planned{root}
 	e.render(ctx, r, root)
-	if own, ok := e.ownRoot(root); ok {
-		declared := &Planned{Kustomization: own, cluster: e.Cluster, snapshot: e.Source, Revision: e.Source.Revision}
+	own, ok := e.ownRoot(root)
+	if ok {
+		root.Spec.SourceRef = own.Spec.SourceRef
+	}
+	changed, err := e.settleRoot(ctx, r, root)
+	if err != nil {
+		return nil, err
+	}
+	if changed {
+		*root = Planned{Kustomization: root.Kustomization, cluster: e.Cluster, snapshot: r.atHand, Revision: root.Revision, atHand: true}
+		e.render(ctx, r, root)
+	}
+	if ok {
+		declared := &Planned{Kustomization: own, cluster: e.Cluster, snapshot: r.atHand, Revision: e.Source.Revision, atHand: true}
 		if err := e.load(ctx, r, declared); err != nil {
 			return nil, err
 		}

@@ -107,13 +107,15 @@ type Run struct {
 	spaces   map[spaceAt]*Planned        // namespaces that the run itself makes
 	hasFlux  bool                        // the cluster has the Kustomization kind already
 	before   map[*Planned][]*Planned     // what must have ended before: named, or found out
-	fetched  map[flux.Ref]fetched        // sources beside the one at hand
 	clusters map[string]*cluster.Cluster // beside the one at hand, and as whom
 	mu       sync.Mutex                  // guards Warnings
 
-	otherSource bool              // the cluster remembers another one, whose history is not this one's
-	lock        cluster.LockState // before anything else was read
-	forward     map[string]bool   // recorded revisions that the one at hand may follow
+	otherSource bool                   // the cluster remembers another one, whose history is not this one's
+	lock        cluster.LockState      // before anything else was read
+	forward     map[string]bool        // recorded revisions that the one at hand may follow
+	artifacts   map[object.ID]artifact // sources that were opened, other than the root's
+	atHand      *source.Snapshot       // the root's source, as its artifact
+	untrusted   *Refused               // why the source at hand cannot be trusted
 }
 
 // Planned is what is to be done for one Kustomization.
@@ -139,6 +141,7 @@ type Planned struct {
 
 	cluster   *cluster.Cluster // where its objects are, as whoever it is applied as
 	snapshot  *source.Snapshot
+	atHand    bool // its source is the one at hand
 	files     *secret.FS
 	rendered  *render.Result
 	objects   []object.Object // what is declared, with owner labels, normalized
@@ -221,7 +224,7 @@ func ShortRevision(revision string) string { return revisionDigest.ReplaceAllStr
 // Kustomization is in its Problems; an error is what stops the whole run. A plan
 // that is to be carried out goes through Guard first.
 func (e *Engine) Plan(ctx context.Context) (*Run, error) {
-	r := &Run{Revision: e.Source.Revision, started: time.Now(), fetched: map[flux.Ref]fetched{}, clusters: map[string]*cluster.Cluster{}}
+	r := &Run{Revision: e.Source.Revision, started: time.Now(), artifacts: map[object.ID]artifact{}, clusters: map[string]*cluster.Cluster{}}
 	if !e.begun { // not where a plan is made again
 		e.begun = true
 		e.Events.emit(Event{Type: RunStarted, Message: fmt.Sprintf("cluster: %s (%s)  root: %s  revision: %s",

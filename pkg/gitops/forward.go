@@ -14,7 +14,7 @@ import (
 // pulled, must not roll a cluster back. p's revision must be the recorded one,
 // or come after it on the same branch.
 func (e *Engine) checkForward(ctx context.Context, r *Run, p *Planned) error {
-	if p.snapshot != e.Source || p.record == nil || p.Suspended || r.otherSource {
+	if !p.atHand || p.record == nil || p.Suspended || r.otherSource {
 		return nil
 	}
 	was := p.record.Status.LastAppliedRevision

@@ -12,6 +12,7 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
 )
 
 // What the cluster remembers beyond Flux's status: annotations on the
@@ -135,5 +136,5 @@ func (e *Engine) rememberedSource(ctx context.Context, rec *cluster.Record) (nam
 	if err != nil {
 		return "", true, nil
 	}
-	return redactURL(git.Spec.URL), e.Source.Is(git.Spec.URL), nil
+	return source.ShownURL(git.Spec.URL), e.Source.Is(git.Spec.URL), nil
 }

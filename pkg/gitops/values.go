@@ -1,21 +1,20 @@
 package gitops
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
+	"io/fs"
 	"maps"
-	"net/url"
 	"path"
 	"slices"
 	"strings"
 
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
-	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
 )
 
 // data is the content of a ConfigMap or a Secret, decoded: from Git where a
@@ -33,6 +32,38 @@ func (e *Engine) data(ctx context.Context, r *Run, id object.ID) (data map[strin
 		return nil, "not found"
 	}
 	return decodeData(live), ""
+}
+
+// secretFile finds a Secret among the files at hand that no Kustomization
+// renders, as a bootstrap leaves those that it made by hand. Sealed ones are
+// opened with the keys at hand.
+func (e *Engine) secretFile(id object.ID) (data map[string]string, ok bool) {
+	files := secret.Overlay(e.Source.FS, e.Keys, secret.OverlayOptions{Configured: true, IgnoreMAC: e.Options.IgnoreMAC})
+	_ = fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !slices.Contains([]string{".yaml", ".yml"}, path.Ext(name)) {
+			return nil // what cannot be read is no Secret that could be used
+		}
+		text, err := fs.ReadFile(files, name)
+		if err != nil || !bytes.Contains(text, []byte(id.Name)) {
+			return nil
+		}
+		docs, err := object.Documents(name, text)
+		if err != nil {
+			return nil
+		}
+		for _, doc := range docs {
+			u := &unstructured.Unstructured{}
+			if doc.Kind != "Secret" || doc.Name != id.Name || doc.Namespace != "" && doc.Namespace != id.Namespace || doc.Node.Decode(&u.Object) != nil {
+				continue
+			}
+			if _, sealed := u.Object["sops"]; !sealed {
+				data, ok = decodeData(u), true
+				return fs.SkipAll
+			}
+		}
+		return nil
+	})
+	return data, ok
 }
 
 func decodeData(u *unstructured.Unstructured) map[string]string {
@@ -81,102 +112,6 @@ func (e *Engine) variables(ctx context.Context, r *Run, p *Planned) (map[string]
 	return vars, problems
 }
 
-type fetched struct {
-	snapshot *source.Snapshot
-	err      error
-}
-
-// resolveSource finds the files of p: those at hand where its source is the
-// repository at hand, else those of the source, fetched.
-func (e *Engine) resolveSource(ctx context.Context, r *Run, p *Planned) {
-	kind, ref := p.SourceRef()
-	rootKind, rootRef := r.Root.SourceRef()
-	if kind == rootKind && ref == rootRef {
-		p.snapshot, p.Revision = e.Source, e.Source.Revision
-		return
-	}
-	fail := func(code, message, hint string) {
-		p.problem(reasonArtifact, Problem{Code: code, File: p.Object.File, Line: p.Object.Line, Object: p.Ref.String(), Message: message, Hint: hint})
-	}
-	if kind != sourcev1.GitRepositoryKind {
-		fail("unsupported-source", fmt.Sprintf("its source is %s/%s: this version reads GitRepository only", strings.ToLower(kind), ref.Name),
-			"leave this Kustomization to Flux: name the others, as in kubectl gitops sync NAME…")
-		return
-	}
-	id := object.ID{Group: flux.SourceGroup, Kind: kind, Namespace: ref.Namespace, Name: ref.Name}
-	o, ok := e.declared(r, id)
-	if !ok {
-		live, err := e.Cluster.Get(ctx, id, "v1")
-		if err != nil || live == nil {
-			why := "neither Git nor the cluster has it"
-			if err != nil {
-				why = err.Error()
-			}
-			fail("no-source", fmt.Sprintf("its source %s is missing: %s", id, why), "declare it, or name the root's own source in sourceRef")
-			return
-		}
-		o = object.Object{Unstructured: live}
-	}
-	git, err := flux.ParseGitRepository(o)
-	if err != nil {
-		fail("no-source", err.Error(), "")
-		return
-	}
-	if e.Source.Is(git.Spec.URL) {
-		p.snapshot, p.Revision = e.Source, e.Source.Revision
-		return
-	}
-	got, ok := r.fetched[ref]
-	if !ok {
-		e.progress(p.Ref, "fetching "+redactURL(git.Spec.URL))
-		got.snapshot, got.err = e.fetch(ctx, r, git)
-		r.fetched[ref] = got
-	}
-	if got.err != nil {
-		hint := ""
-		if h, ok := got.err.(interface{ Hint() string }); ok {
-			hint = h.Hint()
-		}
-		fail("source", got.err.Error(), hint)
-		return
-	}
-	p.snapshot, p.Revision = got.snapshot, got.snapshot.Revision
-}
-
-func redactURL(s string) string {
-	if u, err := url.Parse(s); err == nil {
-		return u.Redacted()
-	}
-	return s
-}
-
-// fetch opens a GitRepository that is not the one at hand, with the
-// credentials of its secretRef.
-func (e *Engine) fetch(ctx context.Context, r *Run, git flux.GitRepository) (*source.Snapshot, error) {
-	s := git.Spec
-	for used, field := range map[bool]string{s.Verification != nil: "verify", len(s.Include) > 0: "include", s.RecurseSubmodules: "recurseSubmodules"} {
-		if used {
-			return nil, fmt.Errorf("gitrepository/%s in %s: spec.%s is not supported by this version", git.Name, git.Namespace, field)
-		}
-	}
-	// The user's own token is for the repository at hand: another server gets
-	// what its secretRef has, else what ssh and Git keep for that server.
-	auth := source.Auth{Env: slices.DeleteFunc(slices.Clone(e.Auth.Env), func(kv string) bool { return strings.HasPrefix(kv, "GITOPS_GIT_") })}
-	if s.SecretRef != nil {
-		id := object.ID{Kind: "Secret", Namespace: git.Namespace, Name: s.SecretRef.Name}
-		data, why := e.data(ctx, r, id)
-		if why != "" {
-			return nil, fmt.Errorf("gitrepository/%s in %s: credentials in %s: %s", git.Name, git.Namespace, id, why)
-		}
-		auth = authOf(auth, data)
-	}
-	ref := git.Revision()
-	if ref == "" {
-		ref = "master" // Flux's default, whatever the remote's
-	}
-	return source.Open(ctx, source.Options{Source: s.URL, Ref: ref, Auth: auth})
-}
-
 // checkEmpty refuses a root that declares nothing and owns nothing: a path that
 // was mistyped. One that owned something is the guards' affair.
 func (e *Engine) checkEmpty(r *Run) error {
@@ -198,7 +133,7 @@ func (e *Engine) checkDirty(r *Run) error {
 	var paths []string
 	read := map[string]bool{}
 	for _, p := range r.Kustomizations {
-		if p.snapshot != e.Source || p.rendered == nil {
+		if !p.atHand || p.rendered == nil {
 			continue
 		}
 		paths = append(paths, p.Path())
@@ -256,24 +191,4 @@ func some(names []string, n int) string {
 		return strings.Join(names, ", ")
 	}
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:n], ", "), len(names)-n)
-}
-
-// authOf are the credentials in a Flux Secret for a GitRepository.
-func authOf(base source.Auth, data map[string]string) source.Auth {
-	bytes := func(keys ...string) []byte {
-		for _, k := range keys {
-			if v := data[k]; v != "" {
-				return []byte(v)
-			}
-		}
-		return nil
-	}
-	auth := source.Auth{Env: base.Env, Username: data["username"], Password: data["password"], BearerToken: data["bearerToken"],
-		CACert: bytes("ca.crt", "caFile"), ClientCert: bytes("tls.crt", "certFile"), ClientKey: bytes("tls.key", "keyFile"),
-		SSHKey: bytes("identity"), KnownHosts: bytes("known_hosts")}
-	if auth.SSHKey != nil {
-		// In a Secret with an identity the password is its passphrase.
-		auth.SSHPassphrase, auth.Password = bytes("password"), ""
-	}
-	return auth
 }

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -36,6 +37,10 @@ func (t *tree) check(k *kustomization, inc include) error {
 		}
 		if _, ok := s.refused[inc.name]; ok {
 			return nil // said for itself
+		}
+		var out interface{ LeftOut() string }
+		if errors.As(err, &out) {
+			return t.at(k, inc, inc.name+" "+out.LeftOut(), "")
 		}
 		fix := fmt.Sprintf("add the file, or take the line out of %s", k.file)
 		if near := s.nearFile(inc.name); near != "" {

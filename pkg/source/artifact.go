@@ -36,10 +36,7 @@ type Include struct {
 // Order and rules are those of source-controller 1.9: submodules and sparse checkout, includes,
 // then the filter (gitrepository_controller.go; artifact/storage/archive.go).
 func (s *Snapshot) Artifact(c Content) (*Snapshot, error) {
-	old, ok := s.FS.(*tree)
-	if !ok {
-		return nil, fmt.Errorf("%s is an artifact already", s.Revision)
-	}
+	old := s.FS.(*tree)
 	out := *s
 	out.Links = maps.Clone(s.Links)
 	t := &tree{root: old.root.copy()}
@@ -62,6 +59,20 @@ func (s *Snapshot) Artifact(c Content) (*Snapshot, error) {
 	t.root.seal(s.Commit == "")
 	out.FS = t
 	return &out, nil
+}
+
+// HasSubmodules reports whether a part of the source is another repository.
+func (s *Snapshot) HasSubmodules() bool {
+	return s.FS.(*tree).root.hasSubmodules()
+}
+
+func (n *node) hasSubmodules() bool {
+	for _, c := range n.children {
+		if c.submodule || c.hasSubmodules() {
+			return true
+		}
+	}
+	return false
 }
 
 // copy is the node with directories of its own; what is in files and holes is shared.
@@ -131,11 +142,7 @@ func (t *tree) keepOnly(prefixes []string) error {
 // include copies a part of another artifact to a place in this one, over what is there.
 func (t *tree) include(i Include) error {
 	from := inside(i.From)
-	other, ok := i.Snapshot.FS.(*tree)
-	if !ok {
-		return fmt.Errorf("%s cannot be included", i.Snapshot.Revision)
-	}
-	n, err := other.find("stat", from)
+	n, err := i.Snapshot.FS.(*tree).find("stat", from)
 	if err != nil {
 		return &Error{Where: "spec.include of " + i.Name, What: "there is no " + from + " in it", err: err}
 	}

@@ -55,6 +55,9 @@ type absence string
 func (a absence) Error() string        { return string(a) }
 func (a absence) Is(target error) bool { return target == fs.ErrNotExist }
 
+// LeftOut is why, to be said after the path.
+func (a absence) LeftOut() string { return string(a) }
+
 // cause is the innermost message of err: without the operation, path and URL that errors of the
 // standard library put before it, which Error.Where names already.
 func cause(err error) string {

@@ -39,6 +39,14 @@ type Relation struct {
 // (main/<40 hex>).
 var revisionCommit = regexp.MustCompile(`^(?:.*@)?(?:sha1:)?(?:.*/)?([0-9a-f]{40})(-dirty)?$`)
 
+// CommitOf is the commit in a revision as Flux writes it, 40 hex; "" where it has none.
+func CommitOf(revision string) string {
+	if m := revisionCommit.FindStringSubmatch(revision); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
 // Relation says how s stands to recorded, a revision as Flux writes it or a bare commit. A commit
 // that the clone does not know, or whose history it lacks, is fetched from the remote first, into
 // memory: commits alone where the server can leave out the rest. The checkout is not written to.

@@ -105,6 +105,9 @@ func (r remote) String() string {
 	return r.scheme + "://" + user + host + (&url.URL{Path: r.path}).EscapedPath()
 }
 
+// ShownURL is a URL as it may be shown: without what is secret in it.
+func ShownURL(url string) string { return withoutSecrets(url) }
+
 // full is the URL with the credentials that stand in it.
 func (r remote) full() string {
 	if r.scp || !r.hasPass && r.scheme != "http" && r.scheme != "https" {

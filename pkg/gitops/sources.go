@@ -1,0 +1,280 @@
+package gitops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
+)
+
+// artifact is a source as source-controller would serve it, or why it cannot be.
+type artifact struct {
+	snapshot *source.Snapshot
+	atHand   bool
+	err      *sourceError
+}
+
+// sourceError is a source that cannot be read, or not be trusted.
+type sourceError struct{ code, message, hint string }
+
+func (e *sourceError) Error() string { return e.message }
+
+// Hint is what to type.
+func (e *sourceError) Hint() string { return e.hint }
+
+// sourceFailed is err as what became of the source id.
+func sourceFailed(id object.ID, code string, err error) *sourceError {
+	e := &sourceError{code: code, message: id.String() + ": " + err.Error()}
+	if already := (*sourceError)(nil); errors.As(err, &already) && already.code != "" {
+		return already
+	}
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		e.hint = hinted.Hint()
+	}
+	return e
+}
+
+// leaveToFlux is the hint where a source cannot be had from here.
+const leaveToFlux = "leave what uses it to Flux: name the others, as in kubectl gitops sync NAME…"
+
+// resolveSource finds the files of p: those at hand where its source is the
+// repository at hand, else those of the source, fetched. Either way they are
+// what source-controller would put into the artifact.
+func (e *Engine) resolveSource(ctx context.Context, r *Run, p *Planned) {
+	kind, ref := p.SourceRef()
+	rootKind, rootRef := r.Root.SourceRef()
+	a := artifact{snapshot: r.atHand, atHand: true}
+	if kind != rootKind || ref != rootRef {
+		a = e.artifact(ctx, r, p.Ref, sourceID(kind, ref), nil)
+	}
+	if a.err != nil {
+		p.problem(reasonArtifact, Problem{Code: a.err.code, File: p.Object.File, Line: p.Object.Line, Object: p.Ref.String(),
+			Message: "its source " + a.err.message, Hint: a.err.hint})
+		return
+	}
+	p.snapshot, p.Revision, p.atHand = a.snapshot, a.snapshot.Revision, a.atHand
+}
+
+func sourceID(kind string, ref flux.Ref) object.ID {
+	return object.ID{Group: flux.SourceGroup, Kind: kind, Namespace: ref.Namespace, Name: ref.Name}
+}
+
+// artifact opens a source once in a run. within are the GitRepositories that
+// include it.
+func (e *Engine) artifact(ctx context.Context, r *Run, of flux.Ref, id object.ID, within []object.ID) artifact {
+	if got, ok := r.artifacts[id]; ok {
+		return got
+	}
+	fail := func(code string, err error) artifact { return artifact{err: sourceFailed(id, code, err)} }
+	if slices.Contains(within, id) {
+		return fail("no-source", errors.New("it includes itself"))
+	}
+	var a artifact
+	switch o, why := e.sourceObject(ctx, r, id); {
+	case why != "":
+		a = artifact{err: &sourceError{"no-source", fmt.Sprintf("%s is missing: %s", id, why), "declare it, or name the root's own source in sourceRef"}}
+	case id.Kind == sourcev1.GitRepositoryKind:
+		git, err := flux.ParseGitRepository(o)
+		if err != nil {
+			a = artifact{err: &sourceError{code: "no-source", message: err.Error()}}
+			break
+		}
+		a = e.gitArtifact(ctx, r, of, id, git, within)
+	default:
+		a = artifact{err: &sourceError{"unsupported-source", id.String() + ": this version reads GitRepository only", leaveToFlux}}
+	}
+	r.artifacts[id] = a
+	return a
+}
+
+// sourceObject is the source that some Kustomization of the run declares, else
+// the one in the cluster. why says why there is none.
+func (e *Engine) sourceObject(ctx context.Context, r *Run, id object.ID) (o object.Object, why string) {
+	if o, ok := e.declared(r, id); ok {
+		return o, ""
+	}
+	live, err := e.Cluster.Get(ctx, id, "v1")
+	switch {
+	case err != nil:
+		return o, err.Error()
+	case live == nil:
+		return o, "neither Git nor the cluster has it"
+	}
+	return object.Object{Unstructured: live}, ""
+}
+
+// gitArtifact is the repository at hand where the URL names it, else fetched.
+func (e *Engine) gitArtifact(ctx context.Context, r *Run, of flux.Ref, id object.ID, git flux.GitRepository, within []object.ID) artifact {
+	a := artifact{snapshot: e.Source, atHand: e.Source.Is(git.Spec.URL)}
+	var err error
+	if !a.atHand {
+		e.progress(of, "fetching "+source.ShownURL(git.Spec.URL))
+		if a.snapshot, err = e.fetchGit(ctx, r, git); err != nil {
+			return artifact{err: sourceFailed(id, "source", err)}
+		}
+	}
+	if untrusted := e.verifyGit(ctx, r, id, git, a.snapshot); untrusted != nil {
+		return artifact{err: untrusted}
+	}
+	content, failed := e.gitContent(ctx, r, of, id, git, within)
+	if failed == nil {
+		a.snapshot, err = a.snapshot.Artifact(content)
+	}
+	switch {
+	case failed != nil:
+		return artifact{err: failed}
+	case err != nil:
+		return artifact{err: sourceFailed(id, "source", err)}
+	}
+	return a
+}
+
+// verifyGit checks the signatures that spec.verify asks for.
+func (e *Engine) verifyGit(ctx context.Context, r *Run, id object.ID, git flux.GitRepository, s *source.Snapshot) *sourceError {
+	v := git.Spec.Verification
+	if v == nil {
+		return nil
+	}
+	keys, err := e.sourceSecret(ctx, r, git.Namespace, &v.SecretRef, "the keys of spec.verify")
+	if err == nil {
+		_, err = s.Verify(string(v.Mode), keys)
+	}
+	if err != nil {
+		return sourceFailed(id, "source-not-trusted", err)
+	}
+	return nil
+}
+
+// gitContent is what goes into the artifact.
+func (e *Engine) gitContent(ctx context.Context, r *Run, of flux.Ref, id object.ID, git flux.GitRepository, within []object.ID) (source.Content, *sourceError) {
+	c := source.Content{Ignore: git.Spec.Ignore, Sparse: git.Spec.SparseCheckout, Submodules: git.Spec.RecurseSubmodules}
+	for _, i := range git.Spec.Include {
+		other := e.artifact(ctx, r, of, sourceID(sourcev1.GitRepositoryKind, flux.Ref{Namespace: git.Namespace, Name: i.GitRepositoryRef.Name}), append(within, id))
+		if other.err != nil {
+			err := *other.err
+			err.message = fmt.Sprintf("%s: spec.include: %s", id, err.message)
+			return c, &err
+		}
+		c.Include = append(c.Include, source.Include{Snapshot: other.snapshot, Name: i.GitRepositoryRef.Name, From: i.GetFromPath(), To: i.GetToPath()})
+	}
+	return c, nil
+}
+
+// fetchGit opens a GitRepository at its server.
+func (e *Engine) fetchGit(ctx context.Context, r *Run, git flux.GitRepository) (*source.Snapshot, error) {
+	s := git.Spec
+	c := source.Credentials{Where: git.Where(), Provider: s.Provider}
+	var err error
+	if s.SecretRef != nil {
+		if c.Data, err = e.sourceSecret(ctx, r, git.Namespace, s.SecretRef, "credentials"); err != nil {
+			return nil, err
+		}
+		c.Where = "secret/" + s.SecretRef.Name + " in " + git.Namespace
+	}
+	if s.ProxySecretRef != nil {
+		if c.Proxy, err = e.sourceSecret(ctx, r, git.Namespace, s.ProxySecretRef, "the proxy"); err != nil {
+			return nil, err
+		}
+	}
+	if s.Timeout != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, s.Timeout.Duration, fmt.Errorf("no answer within spec.timeout, %s", s.Timeout.Duration))
+		defer cancel()
+	}
+	auth, err := e.Auth.WithSecret(ctx, s.URL, c)
+	if err != nil {
+		return nil, err
+	}
+	ref := source.Reference{}
+	if s.Reference != nil {
+		ref = source.Reference{Branch: s.Reference.Branch, Tag: s.Reference.Tag, SemVer: s.Reference.SemVer, Name: s.Reference.Name, Commit: s.Reference.Commit}
+	}
+	if suspended, at := e.suspendedAt(ctx, r, git); suspended {
+		if at == "" {
+			return nil, &sourceError{"", "it is suspended, and has no artifact to go on with", "resume it, or --include-suspended"}
+		}
+		ref.Commit = at
+	}
+	return source.Open(ctx, source.Options{Source: s.URL, Reference: &ref, Auth: auth, Submodules: s.RecurseSubmodules})
+}
+
+// suspendedAt reports whether a GitRepository is suspended, in Git or in the
+// cluster, and at which commit: Flux goes on with the artifact that it has.
+func (e *Engine) suspendedAt(ctx context.Context, r *Run, git flux.GitRepository) (suspended bool, commit string) {
+	if e.Options.IncludeSuspended || !r.hasFlux {
+		return git.Spec.Suspend && !e.Options.IncludeSuspended, ""
+	}
+	live := git
+	if git.Status.Artifact == nil { // declared in Git, which has no status
+		o, err := e.Cluster.Get(ctx, sourceID(sourcev1.GitRepositoryKind, git.Ref), "v1")
+		if err == nil && o != nil {
+			if parsed, err := flux.ParseGitRepository(object.Object{Unstructured: o}); err == nil {
+				live = parsed
+			}
+		}
+	}
+	if live.Status.Artifact != nil {
+		commit = source.CommitOf(live.Status.Artifact.Revision)
+	}
+	return git.Spec.Suspend || live.Spec.Suspend, commit
+}
+
+// sourceSecret is the Secret that a source names for a use.
+func (e *Engine) sourceSecret(ctx context.Context, r *Run, namespace string, ref *meta.LocalObjectReference, use string) (map[string]string, error) {
+	id := object.ID{Kind: "Secret", Namespace: namespace, Name: ref.Name}
+	data, why := e.data(ctx, r, id)
+	if why == "not found" {
+		if found, ok := e.secretFile(id); ok {
+			return found, nil
+		}
+		why = "neither the cluster nor the source at hand has it"
+	}
+	if why != "" {
+		return nil, &sourceError{"", fmt.Sprintf("%s in %s: %s", use, id, why), fmt.Sprintf("kubectl -n %s get secret %s", namespace, ref.Name)}
+	}
+	return data, nil
+}
+
+// settleRoot applies what the root's source says of itself to the source at
+// hand: signatures, and what is left out of the artifact. It reports whether
+// that changed what there is to render.
+func (e *Engine) settleRoot(ctx context.Context, r *Run, root *Planned) (changed bool, err error) {
+	kind, ref := root.SourceRef()
+	id := sourceID(kind, ref)
+	if _, ok := e.declared(r, id); !ok && !r.hasFlux {
+		return false, nil
+	}
+	o, why := e.sourceObject(ctx, r, id)
+	if why != "" || kind != sourcev1.GitRepositoryKind {
+		return false, nil
+	}
+	git, err := flux.ParseGitRepository(o)
+	if err != nil {
+		return false, &Refused{Code: "no-source", Msg: err.Error(), Fix: "correct it: it is the source of the root"}
+	}
+	if untrusted := e.verifyGit(ctx, r, id, git, e.Source); untrusted != nil {
+		r.untrusted = &Refused{Code: untrusted.code, Msg: untrusted.message, Fix: untrusted.hint}
+	}
+	s := git.Spec
+	if s.Ignore == nil && len(s.SparseCheckout) == 0 && len(s.Include) == 0 && (s.RecurseSubmodules || !r.atHand.HasSubmodules()) {
+		return false, nil
+	}
+	content, failed := e.gitContent(ctx, r, root.Ref, id, git, nil)
+	if failed != nil {
+		return false, &Refused{Code: failed.code, Msg: failed.message, Fix: failed.hint}
+	}
+	if r.atHand, err = e.Source.Artifact(content); err != nil {
+		failed := sourceFailed(id, "source", err)
+		return false, &Refused{Code: failed.code, Msg: failed.message, Fix: failed.hint}
+	}
+	root.snapshot = r.atHand
+	return true, nil
+}
