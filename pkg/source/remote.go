@@ -137,8 +137,10 @@ func (repo *repository) fetched(ctx context.Context, o Options, r remote, t targ
 		URL: r.String(), Remotes: []string{r.String()}, Links: map[string]string{}, repo: repo, at: t, options: o, remote: r.full(),
 	}
 	repo.cut = []plumbing.Hash{c.Hash}
-	repo.fetchSubmodule = func(inRepo string, h plumbing.Hash) (*repository, error) {
-		return s.fetchSubmodule(ctx, c, inRepo, h)
+	if repo.top == "" {
+		repo.fetchSubmodule = func(inRepo string, h plumbing.Hash) (*repository, error) {
+			return s.fetchSubmodule(ctx, c, inRepo, h)
+		}
 	}
 	build := &builder{tree: newTree(c.Committer.When), links: s.Links}
 	if err := build.commit(ctx, repo, "", "", entries); err != nil {

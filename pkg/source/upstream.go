@@ -152,7 +152,7 @@ func (u *Upstream) snapshot(ctx context.Context, o *objects, t target) (*Snapsho
 	if u.local != nil {
 		repo.top, repo.config = u.local.top, u.local.config // its submodules
 	}
-	s, err := repo.fetched(ctx, u.from, t)
+	s, err := repo.fetched(ctx, u.o, u.from, t)
 	if err != nil {
 		return nil, err
 	}
