@@ -1,6 +1,7 @@
 package flux
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -17,6 +18,16 @@ type GitRepository struct {
 	Object object.Object
 	Spec   sourcev1.GitRepositorySpec
 	Status sourcev1.GitRepositoryStatus
+}
+
+// Revision is the ref to fetch, by Flux's precedence: commit, name, tag, semver,
+// branch; "" where none is given (Flux then takes the branch master).
+func (g GitRepository) Revision() string {
+	r := g.Spec.Reference
+	if r == nil {
+		return ""
+	}
+	return cmp.Or(r.Commit, r.Name, r.Tag, r.SemVer, r.Branch)
 }
 
 // Where names it in messages.

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -18,12 +19,7 @@ type Reference struct{ Branch, Tag, SemVer, Name, Commit string }
 
 // String is the part that counts.
 func (r Reference) String() string {
-	for _, s := range []string{r.Commit, r.Name, r.Tag, r.SemVer, r.branch()} {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
+	return cmp.Or(r.Commit, r.Name, r.Tag, r.SemVer, r.branch())
 }
 
 func (r Reference) branch() string {
