@@ -259,4 +259,5 @@ require (
 tool (
 	filippo.io/age/cmd/age-keygen
 	github.com/getsops/sops/v3/cmd/sops
+	github.com/google/go-containerregistry/cmd/crane
 )

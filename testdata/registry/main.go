@@ -1,0 +1,49 @@
+// The registry of the demo: in memory, on loopback, with token authentication.
+// It ends with whoever started it.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/registry/server"
+)
+
+func main() {
+	user := flag.String("user", "", "the one user; the password is in REGISTRY_PASSWORD")
+	at := flag.String("at", "", "file to write HOST:PORT to when the registry is there")
+	flag.Parse()
+	if err := run(*user, os.Getenv("REGISTRY_PASSWORD"), *at); err != nil {
+		fmt.Fprintln(os.Stderr, "registry:", err)
+		os.Exit(1)
+	}
+}
+
+func run(user, password, at string) error {
+	if user == "" || password == "" || at == "" {
+		return errors.New("want -user USER -at FILE, and REGISTRY_PASSWORD")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(at+".tmp", []byte(l.Addr().String()+"\n"), 0o644); err != nil {
+		return err
+	}
+	if err := os.Rename(at+".tmp", at); err != nil {
+		return err
+	}
+	parent := os.Getppid()
+	go func() {
+		for os.Getppid() == parent {
+			time.Sleep(time.Second)
+		}
+		os.Exit(0)
+	}()
+	return http.Serve(l, server.New(user, password))
+}
