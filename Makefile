@@ -30,10 +30,12 @@ plugins: ## Build bin/kubectl-gitops and one binary a plugin, without the devclu
 devcluster: ## Build bin/devcluster; once, then again when what goes into it changes
 	@sh cmd/devcluster/build.sh bin/devcluster
 
-# sops and age-keygen, for the demo and the tests; go.mod has their versions.
+# For the demo and the tests: sops, age-keygen and crane, go.mod has their versions; and a registry.
 .PHONY: tools
 tools:
-	$(GO) build $(FLAGS) -buildvcs=false -o bin/ github.com/getsops/sops/v3/cmd/sops filippo.io/age/cmd/age-keygen
+	$(GO) build $(FLAGS) -buildvcs=false -o bin/ github.com/getsops/sops/v3/cmd/sops filippo.io/age/cmd/age-keygen \
+		github.com/google/go-containerregistry/cmd/crane
+	$(GO) build $(FLAGS) -buildvcs=false -o bin/demo-registry ./testdata/registry
 
 .PHONY: test
 test: build tools ## Run all tests; those that need a cluster get a devcluster

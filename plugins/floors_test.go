@@ -29,6 +29,7 @@ var floors = map[string]struct {
 	"pkg/secret":           {values, "edge: keys"},
 	"pkg/render":           {values, "edge: kustomize, in memory"},
 	"pkg/registry":         {values, "edge: OCI registries"},
+	"pkg/registry/server":  {nil, "tests and the demo: a registry with token authentication"},
 	"pkg/cluster":          {values, "edge: the API server"},
 	"pkg/gitops":           {slices.Concat(values, edge), "engine: the one that sees all of the edge"},
 	"pkg/ui":               {append(values, "pkg/gitops"), "presentation: events and reports, nothing of the edge"},

@@ -7,7 +7,9 @@
 # sealed to, made now. --seal-metadata seals kind, apiVersion and metadata of security/kafka.sops.yaml too, as sops does
 # where nobody tells it not to: Flux cannot read such a file, kubectl gitops can. git, sops and age-keygen are on PATH.
 #
-# DEMO_SHOW, where set, is a printf format that shows the commands that are worth seeing.
+# DEMO_SHOW, where set, is a printf format that shows the commands that are worth seeing. DEMO_REGISTRY, where set, is the
+# HOST:PORT that the images are in; who may pull there is then sealed into the repository, too, with the password in
+# REGISTRY_PASSWORD.
 set -eu
 
 fail() {
@@ -62,6 +64,33 @@ creation_rules:
     $rule
     age: $recipient
 EOF
+
+if [ -n "${DEMO_REGISTRY-}" ]; then
+	for file in apps/*/deployment.yaml apps/*/imagerepository.yaml; do
+		sed "s/registry\.example\.com/$DEMO_REGISTRY/" "$file" >../edit && cat ../edit >"$file"
+	done
+	for file in apps/*/imagerepository.yaml; do
+		printf '  secretRef:\n    name: registry\n' >>"$file"
+	done
+	rm ../edit
+	cat >>infra/namespaces.yaml <<EOF
+---
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: flux-system
+EOF
+	cat >security/registry.template.yaml <<EOF
+apiVersion: v1
+kind: Secret
+metadata:
+  name: registry
+  namespace: flux-system
+type: kubernetes.io/dockerconfigjson
+stringData:
+  .dockerconfigjson: '{"auths": {"$DEMO_REGISTRY": {"username": "shop", "password": "$REGISTRY_PASSWORD"}}}'
+EOF
+fi
 
 for template in security/*.template.yaml; do
 	sealed=${template%.template.yaml}.sops.yaml

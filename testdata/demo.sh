@@ -1,5 +1,6 @@
 #!/bin/sh
-# The demo: a repository onto a cluster, a second commit, and what it takes to notice that there is nothing to do.
+# The demo: a repository onto a cluster, a second commit, what it takes to notice that there is nothing to do, and three
+# images that are pushed and become a rollout.
 #
 # usage: demo.sh [DIR], on a devcluster: bin/devcluster up -- sh testdata/demo.sh (which is make demo)
 #
@@ -14,7 +15,7 @@ fail() {
 
 [ $# -le 1 ] || fail "usage: demo.sh [DIR]"
 [ -n "${DEVCLUSTER-}" ] || fail "this is for a devcluster, not for a cluster of yours; run: make demo"
-for tool in kubectl kubectl-gitops kubectl-gitops-sync sops age-keygen git; do
+for tool in kubectl kubectl-gitops kubectl-gitops-sync kubectl-gitops-image sops age-keygen git crane demo-registry; do
 	command -v "$tool" >/dev/null || fail "$tool is not on PATH; run: make demo"
 done
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,14 +23,18 @@ here=$(cd "$(dirname "$0")" && pwd)
 if [ $# -eq 1 ]; then
 	mkdir -p "$1"
 	dir=$(cd "$1" && pwd)
+	trap 'stop_registry' EXIT
 	[ ! -e "$dir/repo" ] || fail "$dir/repo exists already; name another directory"
 else
 	dir=$(mktemp -d "${TMPDIR:-/tmp}/kubectl-gitops-demo.XXXXXX")
 	# The signals first end the command that runs, which says what it did; then this shell.
-	trap 'cd / && rm -rf "$dir"' EXIT
+	trap 'stop_registry; cd / && rm -rf "$dir"' EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
 fi
+
+registry=
+stop_registry() { [ -z "$registry" ] || kill "$registry" 2>/dev/null || :; }
 
 bold='' green='' off=''
 if [ -t 1 ] && [ -z "${NO_COLOR-}" ] && [ "${TERM-dumb}" != dumb ]; then
@@ -53,9 +58,35 @@ unset SOPS_AGE_KEY SOPS_AGE_KEY_CMD SOPS_AGE_RECIPIENTS
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_PAGER=cat
 export GIT_AUTHOR_NAME=demo GIT_AUTHOR_EMAIL=demo@example.com GIT_COMMITTER_NAME=demo GIT_COMMITTER_EMAIL=demo@example.com
 
+# The registry of act three: it wants a password, which is made now, and sealed into the repository.
+REGISTRY_PASSWORD=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+export REGISTRY_PASSWORD DOCKER_CONFIG="$dir/docker"
+mkdir -p "$dir/docker"
+demo-registry -user shop -at "$dir/docker/at" &
+registry=$!
+until [ -s "$dir/docker/at" ]; do
+	kill -0 "$registry" 2>/dev/null || fail "the registry did not start"
+	sleep 0.1
+done
+DEMO_REGISTRY=$(cat "$dir/docker/at")
+export DEMO_REGISTRY
+printf %s "$REGISTRY_PASSWORD" | crane auth login -u shop --password-stdin "$DEMO_REGISTRY" 2>/dev/null
+
+# push puts an image with nothing in it but its own name into the registry.
+push() {
+	printf '%s\n' "$1" >"$dir/docker/name"
+	tar -cf "$dir/docker/layer.tar" -C "$dir/docker" name
+	crane append --new_layer "$dir/docker/layer.tar" --new_tag "$1" >"$dir/docker/log" 2>&1 || { cat "$dir/docker/log" >&2 && return 1; }
+}
+
 heading "A repository: three services, their secrets sealed to a new key"
 sh "$here/demo-repo.sh" "$dir"
+git clone -q --bare "$dir/repo" "$dir/shop.git"
 cd "$dir/repo"
+# Where the GitRepository is, for everybody who asks this clone.
+git config url."file://$dir/shop.git".insteadOf https://git.example.com/shop/gitops
+git remote add origin https://git.example.com/shop/gitops
+git push -q -u origin main
 [ -n "$off" ] || git config color.ui never
 shown "git log --oneline"
 shown "ls"
@@ -75,16 +106,32 @@ git rm -q apps/api-gateway/flags.yaml
 git add -A
 shown "git commit -q -m 'api-gateway: new image; the launch is over'"
 shown "git show --oneline --stat"
+git push -q
 shown "kubectl gitops sync --path clusters/vps"
 shown "kubectl get deployment api-gateway -n app -o jsonpath='{..image}{\"\\n\"}'"
 
 heading "Nothing new: nothing is written"
 shown "kubectl gitops sync --path clusters/vps"
 
+heading "Three images are pushed: one commit, one rollout (push is crane append)"
+for image in api-gateway:main-b7e04a5-1755676800 api-generation:main-a41b07e-1755504000 api-enrichment:main-90cd2f8-1755417600 \
+	api-gateway:latest; do
+	push "$DEMO_REGISTRY/shop/$image"
+done
+for image in api-gateway:main-0c9d7f3-1755763200 api-generation:main-e52fa18-1755763260 api-enrichment:main-77b1c0e-1755763320; do
+	shown "push $DEMO_REGISTRY/shop/$image"
+done
+shown "kubectl gitops image policy --explain api-gateway"
+shown "kubectl gitops image update"
+shown "git pull -q && git show --format='%h %an: %s' --stat"
+shown "kubectl gitops sync --path clusters/vps"
+shown "kubectl get deployments -n app -o custom-columns=NAME:.metadata.name,IMAGE:..image"
+shown "kubectl gitops image update"
+
 heading "What to try next"
 if [ $# -eq 1 ]; then
 	cat <<EOF
-The repository and its key stay in $dir. Edit, commit, and sync again:
+The repository and its key stay in $dir; the registry does not. Edit, commit, and sync again:
 
   cd $dir/repo && export SOPS_AGE_KEY_FILE=$dir/age.key
   kubectl gitops sync --path clusters/vps --dry-run
