@@ -310,7 +310,9 @@ func (t *task) ask(ctx context.Context, changes []*plan.Change) error {
 				}
 			}
 			var err error
-			problems[i], err = t.e.decide(gctx, t.Planned, c, nil)
+			if problems[i], err = t.e.decide(gctx, t.Planned, c, nil); err == nil && len(problems[i]) == 0 {
+				problems[i], err = t.e.checkOwner(gctx, t.r, t.Planned, c)
+			}
 			return err
 		})
 	}

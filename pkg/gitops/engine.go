@@ -51,6 +51,7 @@ type Options struct {
 
 	ChangeRoot    bool // let the cluster have another root than it remembers
 	AllowRollback bool // let it go back to an earlier revision
+	Adopt         bool // take over objects that others have marked as theirs
 
 	Prune       bool     // ANDed with spec.prune
 	AllowPrune  int      // deletions of the run that are expected, -1 for none said
@@ -110,6 +111,7 @@ type Run struct {
 	clusters map[string]*cluster.Cluster // beside the one at hand, and as whom
 	mu       sync.Mutex                  // guards Warnings
 
+	declaredAll []*Planned             // also those that the user's names leave out
 	otherSource bool                   // the cluster remembers another one, whose history is not this one's
 	lock        cluster.LockState      // before anything else was read
 	forward     map[string]bool        // recorded revisions that the one at hand may follow
@@ -246,6 +248,7 @@ func (e *Engine) Plan(ctx context.Context) (*Run, error) {
 	if err := e.checkEmpty(r); err != nil {
 		return nil, err
 	}
+	r.declaredAll = slices.Clone(r.Kustomizations)
 	if err := e.limit(r); err != nil {
 		return nil, err
 	}

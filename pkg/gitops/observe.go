@@ -367,7 +367,9 @@ func (e *Engine) decideAll(ctx context.Context, r *Run, live liveObjects) error 
 			}
 			g.Go(func() error {
 				var err error
-				problems[i], err = e.decide(gctx, p, c, live.in(p))
+				if problems[i], err = e.decide(gctx, p, c, live.in(p)); err == nil && len(problems[i]) == 0 {
+					problems[i], err = e.checkOwner(gctx, r, p, c)
+				}
 				return err
 			})
 		}

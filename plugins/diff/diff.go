@@ -43,7 +43,7 @@ Exit codes: 0 no difference · 1 differences · 2 an error.`,
 			}
 			o.Guess = true
 			// What is not committed, or not the cluster's yet, is what one wants to see.
-			o.AllowDirty, o.ChangeRoot, o.AllowRollback = true, true, true
+			o.AllowDirty, o.ChangeRoot, o.AllowRollback, o.Adopt = true, true, true, true
 			return run(c.Context(), c, env, o)
 		},
 	}

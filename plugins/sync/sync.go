@@ -71,6 +71,7 @@ not start · 3 another run holds the root · 130 interrupted.`,
 	f.StringSliceVar(&o.AllowDelete, "allow-delete", nil, "Kinds that may be deleted although they take data along: Namespace, CustomResourceDefinition, PersistentVolume, PersistentVolumeClaim.")
 	f.BoolVar(&o.ChangeRoot, "change-root", false, "Let the cluster have another root, source or path, than the one that it remembers.")
 	f.BoolVar(&o.AllowRollback, "allow-rollback", false, "Apply a revision that does not come after the one that the cluster has.")
+	f.BoolVar(&o.Adopt, "adopt", false, "Take over objects that another owner has marked: another Kustomization, Helm, Argo CD, kapp, kluctl.")
 	f.BoolVar(&o.AllowDirty, "allow-dirty", false, "Apply the work tree although it differs from its commit; never recorded as applied.")
 	f.BoolVar(&o.KeepGoing, "keep-going", false, "Where the server refuses some objects, write the others all the same; nothing is pruned then.")
 	f.StringVar(&o.engine, "engine", "auto", "Who reconciles: auto (here, and never beside a live Flux controller), local (here).")
