@@ -364,7 +364,7 @@ func sealedProblems(p *Planned) []Problem {
 			if s.Kind == secret.NoKey {
 				q.Hint = "export SOPS_AGE_KEY_FILE=FILE, or --age-key-file FILE"
 				if d := p.Spec.Decryption; d != nil && d.SecretRef != nil {
-					q.Hint += fmt.Sprintf("; for a key in the cluster: kubectl -n %s create secret generic %s --from-file=age.agekey=FILE", p.Namespace, d.SecretRef.Name)
+					q.Hint += fmt.Sprintf("; for a key in the cluster: kubectl gitops secret install-key --secret %s/%s --age-key-file FILE", p.Namespace, d.SecretRef.Name)
 				}
 			}
 			if !told {

@@ -31,7 +31,7 @@ func TestNoKeySaysWhoWhereAndWhatToType(t *testing.T) {
 		t.Errorf("got place %s", last)
 	}
 	hint := err.(secret.Problem).Hint
-	for _, want := range []string{"export SOPS_AGE_KEY_FILE=FILE", "--age-key-file FILE", "kubectl -n flux-system create secret generic sops-age --from-file=age.agekey=FILE"} {
+	for _, want := range []string{"export SOPS_AGE_KEY_FILE=FILE", "--age-key-file FILE", "kubectl gitops secret install-key --age-key-file FILE"} {
 		if !strings.Contains(hint, want) {
 			t.Errorf("hint %q lacks %q", hint, want)
 		}

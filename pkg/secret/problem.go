@@ -144,9 +144,9 @@ func problem(f Sealed, err error) Problem {
 	}
 	switch p.Kind {
 	case Tampered:
-		p.Hint = fmt.Sprintf("git log -p -- %s shows the edit; take it as it is with --ignore-mac, or for good with: sops -r -i --ignore-mac %[1]s", quoted(f.Path))
+		p.Hint = fmt.Sprintf("git log -p -- %s shows the edit; take it as it is with --ignore-mac, or for good with: kubectl gitops secret decrypt --ignore-mac %[1]s | kubectl gitops secret encrypt - --out %[1]s", quoted(f.Path))
 	case TamperedCiphertext, BadMetadata:
-		p.Hint = fmt.Sprintf("git log -p -- %s shows the edit; bring the sealed file back, then change it with: sops edit %[1]s", quoted(f.Path))
+		p.Hint = fmt.Sprintf("git log -p -- %s shows the edit; bring the sealed file back, then change it with: kubectl gitops secret edit %[1]s", quoted(f.Path))
 	case NotConfigured:
 		p.Hint = "add to the Kustomization: spec.decryption.provider: sops"
 	case TooLarge:
@@ -160,7 +160,7 @@ func keyHint(path string, e *KeyError) string {
 	var hints []string
 	if slices.ContainsFunc(e.Recipients, isAge) {
 		hints = append(hints, "export SOPS_AGE_KEY_FILE=FILE, or --age-key-file FILE; "+
-			"for a key in the cluster: kubectl -n flux-system create secret generic sops-age --from-file=age.agekey=FILE")
+			"for a key in the cluster: kubectl gitops secret install-key --age-key-file FILE")
 		if i := slices.IndexFunc(e.Held, func(r string) bool { return isAge(r) && !strings.HasPrefix(r, "age1pq1") }); i >= 0 {
 			hints = append(hints, fmt.Sprintf("or, where it can be opened: sops rotate -i --add-age %s %s", quoted(e.Held[i]), quoted(path)))
 		}

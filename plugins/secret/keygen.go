@@ -20,6 +20,8 @@ type keygenOptions struct {
 	out         string
 	postQuantum bool
 	rule        bool
+	install     bool
+	secret      string
 }
 
 // KeyReport is what keygen -o json prints.
@@ -31,6 +33,8 @@ type KeyReport struct {
 	// names the key; "" if none did.
 	Config    string `json:"config"`
 	GitIgnore string `json:"gitIgnore"`
+	// Installed is the Secret that the key was put into, NAMESPACE/NAME; "" for none.
+	Installed string `json:"installed"`
 }
 
 func newKeygen(env *cli.Env) *cobra.Command { return newKeygenCommand(env, keygen) }
@@ -45,24 +49,34 @@ public half, that files are sealed to. A key is never overwritten.
 
 Inside of a Git repository .sops.yaml gets a rule that seals data and stringData
 of manifests to it; everything that stands there stays as it is. A key inside of
-a repository is added to .gitignore.`,
+a repository is added to .gitignore.
+
+With --install the key is put into the cluster too, as install-key does.`,
 		Example: examples(env, `  # where sops and this program look by themselves
   %[1]s keygen
 
   # one for a cluster, safe from tomorrow's computers
   %[1]s keygen --post-quantum --out production.agekey`),
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return runF(c.Context(), c, env, o) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if o.secret != "" && !o.install {
+				return cli.Usage(c, "--secret is for --install")
+			}
+			return runF(c.Context(), c, env, o)
+		},
 	}
 	f := c.Flags()
 	o.Output.AddFlags(f)
 	f.StringVar(&o.out, "out", "", "File of the key. Default: sops/age/keys.txt where sops looks for it.")
 	f.BoolVar(&o.postQuantum, "post-quantum", false, "Make a key of age's post-quantum hybrid (age1pq1…).")
 	f.BoolVar(&o.rule, "rule", true, "Inside of a Git repository, add a rule for it to .sops.yaml.")
+	f.BoolVar(&o.install, "install", false, "Put the key into the cluster, where it has none yet.")
+	f.StringVar(&o.secret, "secret", "", "With --install: [NAMESPACE/]NAME of the Secret. Default: the one that Kustomizations name.")
+	env.Kube.AddFlags(f)
 	return c
 }
 
-func keygen(_ context.Context, c *cobra.Command, env *cli.Env, o *keygenOptions) error {
+func keygen(ctx context.Context, c *cobra.Command, env *cli.Env, o *keygenOptions) error {
 	r, err := begin(c, env, &o.Output)
 	if err != nil {
 		return err
@@ -79,6 +93,16 @@ func keygen(_ context.Context, c *cobra.Command, env *cli.Env, o *keygenOptions)
 	}
 	if _, err := os.Lstat(out); err == nil {
 		return &hinted{fmt.Errorf("%s: is there already, and a key is never overwritten", out), "--out FILE"}
+	}
+	var t *keySecret
+	if o.install {
+		// Asked first, so that no key is made in vain.
+		if t, err = openKeySecret(ctx, c, env, o.secret); err != nil {
+			return err
+		}
+		if held, err := t.keys.Recipients(); err != nil || len(held) > 0 {
+			return &hinted{fmt.Errorf("%s: holds a key already", t.id), "make one without --install, then: " + examples(env, "%[1]s install-key --add")}
+		}
 	}
 	file, recipient, err := secret.NewKey(o.postQuantum)
 	if err != nil {
@@ -99,6 +123,16 @@ func keygen(_ context.Context, c *cobra.Command, env *cli.Env, o *keygenOptions)
 	if repository := secret.Repository(dir); o.rule && repository != "" {
 		report.Config = r.addRule(dir, repository, secret.ManifestRule(recipient))
 	}
+	if t != nil {
+		to, err := t.keys.Add(file)
+		if err == nil {
+			_, err = t.write(ctx, to)
+		}
+		if err != nil {
+			return &hinted{fmt.Errorf("the key is in %s, but not in the cluster: %w", out, err), examples(env, "%[1]s install-key --age-key-file ") + out}
+		}
+		report.Installed = t.id.Namespace + "/" + t.id.Name
+	}
 	report.Report = *r.report
 	if !r.text {
 		return r.u.Object(report)
@@ -109,6 +143,9 @@ func keygen(_ context.Context, c *cobra.Command, env *cli.Env, o *keygenOptions)
 	}
 	if report.Config != "" {
 		fmt.Fprintf(env.ErrOut, "%s: has a rule for it\n", report.Config)
+	}
+	if t != nil {
+		fmt.Fprintf(env.ErrOut, "%s in cluster %s (%s): has it\n", t.id, t.cluster.Context, t.cluster.Server)
 	}
 	if standard, err := secret.DefaultKeyFile(secret.FindOptions{Getenv: env.Getenv}); err != nil || standard != out {
 		fmt.Fprintf(env.ErrOut, "to open with it: export SOPS_AGE_KEY_FILE=%s\n", out)

@@ -66,7 +66,7 @@ func TestFlags(t *testing.T) {
 }
 
 func TestHelpHasEveryCommand(t *testing.T) {
-	c := New(&cli.Env{Name: "kubectl gitops"})
+	c := New(&cli.Env{Name: "kubectl gitops", Kube: genericclioptions.NewConfigFlags(true)})
 	for _, sub := range c.Commands() {
 		if sub.Hidden {
 			continue
