@@ -2,9 +2,11 @@ package cli
 
 import (
 	"context"
+	"strings"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/registry"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
 )
@@ -21,7 +23,13 @@ func (s *Source) Engine(ctx context.Context, env *Env, o gitops.Options, fieldMa
 	if err != nil {
 		return nil, err
 	}
-	snap, err := source.Open(ctx, source.Options{Source: s.Source, Ref: s.Ref, WorkTree: workTree, Auth: auth})
+	registries := &registry.Client{UserAgent: UserAgent()}
+	var snap *source.Snapshot
+	if strings.HasPrefix(s.Source, "oci://") {
+		snap, err = gitops.OpenOCI(ctx, registries, s.Source, s.Ref)
+	} else {
+		snap, err = source.Open(ctx, source.Options{Source: s.Source, Ref: s.Ref, WorkTree: workTree, Auth: auth, Submodules: true})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -48,5 +56,5 @@ func (s *Source) Engine(ctx context.Context, env *Env, o gitops.Options, fieldMa
 			return nil, err
 		}
 	}
-	return &gitops.Engine{Cluster: k8s, Source: snap, Keys: keys, Auth: auth, Options: o, Actor: env.Actor()}, nil
+	return &gitops.Engine{Cluster: k8s, Source: snap, Keys: keys, Auth: auth, Registries: registries, Options: o, Actor: env.Actor()}, nil
 }

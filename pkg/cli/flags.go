@@ -86,7 +86,7 @@ type Source struct {
 
 // AddFlags adds --source and its kin.
 func (s *Source) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&s.Source, "source", "", "Directory, or https, http, ssh, file or git@host:path URL. Default: the Git repository around the current directory.")
+	f.StringVar(&s.Source, "source", "", "Directory, or https, http, ssh, file, oci or git@host:path URL. Default: the Git repository around the current directory.")
 	f.StringVar(&s.Ref, "ref", "", "Branch, tag, semver range, refs/… or commit. Default: HEAD, or the remote's default branch.")
 	f.StringVar(&s.Path, "path", "", "Entry directory in the source. Default: clusters/<kube context>.")
 	f.StringVar(&s.Name, "name", "flux-system", "Root Kustomization, [NAMESPACE/]NAME, where the entry does not declare one.")

@@ -17,7 +17,6 @@ type GitRepository struct {
 	Ref
 	Object object.Object
 	Spec   sourcev1.GitRepositorySpec
-	Status sourcev1.GitRepositoryStatus
 }
 
 // Revision is the ref to fetch, by Flux's precedence: commit, name, tag, semver,
@@ -58,9 +57,6 @@ type ExternalArtifact struct {
 func ParseGitRepository(o object.Object) (GitRepository, error) {
 	g := GitRepository{Ref: Ref{o.GetNamespace(), o.GetName()}, Object: o}
 	if err := decodePart(o, "spec", &g.Spec); err != nil {
-		return g, err
-	}
-	if err := decodePart(o, "status", &g.Status); err != nil {
 		return g, err
 	}
 	return g, required(o, "spec.url", g.Spec.URL)

@@ -16,6 +16,7 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/registry"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/render"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
@@ -24,13 +25,14 @@ import (
 // Engine holds what a run works on. The zero value of a field is not useful
 // but for Events.
 type Engine struct {
-	Cluster *cluster.Cluster
-	Source  *source.Snapshot
-	Keys    *secret.Keyring
-	Auth    source.Auth // for the sources that Kustomizations name beside the one at hand
-	Options Options
-	Actor   Actor
-	Events  Sink
+	Cluster    *cluster.Cluster
+	Source     *source.Snapshot
+	Keys       *secret.Keyring
+	Auth       source.Auth      // for the sources that Kustomizations name beside the one at hand
+	Registries *registry.Client // for artifacts; nil is one of its own
+	Options    Options
+	Actor      Actor
+	Events     Sink
 
 	begun    bool   // the first line is out
 	locked   bool   // no other run writes

@@ -8,6 +8,7 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
@@ -88,8 +89,15 @@ func (e *Engine) artifact(ctx context.Context, r *Run, of flux.Ref, id object.ID
 			break
 		}
 		a = e.gitArtifact(ctx, r, of, id, git, within)
+	case id.Kind == sourcev1.OCIRepositoryKind:
+		oci, err := flux.ParseOCIRepository(o)
+		if err != nil {
+			a = artifact{err: &sourceError{code: "no-source", message: err.Error()}}
+			break
+		}
+		a = e.ociArtifact(ctx, r, of, id, oci)
 	default:
-		a = artifact{err: &sourceError{"unsupported-source", id.String() + ": this version reads GitRepository only", leaveToFlux}}
+		a = artifact{err: &sourceError{"unsupported-source", id.String() + ": this version reads GitRepository and OCIRepository", leaveToFlux}}
 	}
 	r.artifacts[id] = a
 	return a
@@ -179,10 +187,8 @@ func (e *Engine) fetchGit(ctx context.Context, r *Run, git flux.GitRepository) (
 		}
 		c.Where = "secret/" + s.SecretRef.Name + " in " + git.Namespace
 	}
-	if s.ProxySecretRef != nil {
-		if c.Proxy, err = e.sourceSecret(ctx, r, git.Namespace, s.ProxySecretRef, "the proxy"); err != nil {
-			return nil, err
-		}
+	if c.Proxy, err = e.sourceProxy(ctx, r, git.Namespace, s.ProxySecretRef); err != nil {
+		return nil, err
 	}
 	if s.Timeout != nil {
 		var cancel context.CancelFunc
@@ -197,34 +203,37 @@ func (e *Engine) fetchGit(ctx context.Context, r *Run, git flux.GitRepository) (
 	if s.Reference != nil {
 		ref = source.Reference{Branch: s.Reference.Branch, Tag: s.Reference.Tag, SemVer: s.Reference.SemVer, Name: s.Reference.Name, Commit: s.Reference.Commit}
 	}
-	if suspended, at := e.suspendedAt(ctx, r, git); suspended {
-		if at == "" {
-			return nil, &sourceError{"", "it is suspended, and has no artifact to go on with", "resume it, or --include-suspended"}
-		}
-		ref.Commit = at
+	suspended, revision, err := e.suspendedAt(ctx, r, sourceID(sourcev1.GitRepositoryKind, git.Ref), s.Suspend)
+	if err != nil {
+		return nil, err
+	}
+	if suspended {
+		ref.Commit = source.CommitOf(revision)
 	}
 	return source.Open(ctx, source.Options{Source: s.URL, Reference: &ref, Auth: auth, Submodules: s.RecurseSubmodules})
 }
 
-// suspendedAt reports whether a GitRepository is suspended, in Git or in the
-// cluster, and at which commit: Flux goes on with the artifact that it has.
-func (e *Engine) suspendedAt(ctx context.Context, r *Run, git flux.GitRepository) (suspended bool, commit string) {
-	if e.Options.IncludeSuspended || !r.hasFlux {
-		return git.Spec.Suspend && !e.Options.IncludeSuspended, ""
+// suspendedAt reports whether a source is suspended, in Git or in the cluster,
+// and at which revision: Flux goes on with the artifact that it has.
+func (e *Engine) suspendedAt(ctx context.Context, r *Run, id object.ID, inGit bool) (suspended bool, revision string, err error) {
+	if e.Options.IncludeSuspended {
+		return false, "", nil
 	}
-	live := git
-	if git.Status.Artifact == nil { // declared in Git, which has no status
-		o, err := e.Cluster.Get(ctx, sourceID(sourcev1.GitRepositoryKind, git.Ref), "v1")
-		if err == nil && o != nil {
-			if parsed, err := flux.ParseGitRepository(object.Object{Unstructured: o}); err == nil {
-				live = parsed
-			}
+	if r.hasFlux {
+		live, err := e.Cluster.Get(ctx, id, "v1")
+		if err != nil {
+			return false, "", err
+		}
+		if live != nil {
+			byHand, _, _ := unstructured.NestedBool(live.Object, "spec", "suspend")
+			suspended = byHand
+			revision, _, _ = unstructured.NestedString(live.Object, "status", "artifact", "revision")
 		}
 	}
-	if live.Status.Artifact != nil {
-		commit = source.CommitOf(live.Status.Artifact.Revision)
+	if suspended = suspended || inGit; suspended && revision == "" {
+		return false, "", &sourceError{"", "it is suspended, and has no artifact to go on with", "resume it, or --include-suspended"}
 	}
-	return git.Spec.Suspend || live.Spec.Suspend, commit
+	return suspended, revision, nil
 }
 
 // sourceSecret is the Secret that a source names for a use.
@@ -253,27 +262,41 @@ func (e *Engine) settleRoot(ctx context.Context, r *Run, root *Planned) (changed
 		return false, nil
 	}
 	o, why := e.sourceObject(ctx, r, id)
-	if why != "" || kind != sourcev1.GitRepositoryKind {
+	if why != "" {
 		return false, nil
 	}
-	git, err := flux.ParseGitRepository(o)
-	if err != nil {
-		return false, &Refused{Code: "no-source", Msg: err.Error(), Fix: "correct it: it is the source of the root"}
-	}
-	if untrusted := e.verifyGit(ctx, r, id, git, e.Source); untrusted != nil {
-		r.untrusted = &Refused{Code: untrusted.code, Msg: untrusted.message, Fix: untrusted.hint}
-	}
-	s := git.Spec
-	if s.Ignore == nil && len(s.SparseCheckout) == 0 && len(s.Include) == 0 && (s.RecurseSubmodules || !r.atHand.HasSubmodules()) {
+	refuse := func(f *sourceError) *Refused { return &Refused{Code: f.code, Msg: f.message, Fix: f.hint} }
+	var content source.Content
+	var failed, untrusted *sourceError
+	switch kind {
+	case sourcev1.GitRepositoryKind:
+		git, err := flux.ParseGitRepository(o)
+		if err != nil {
+			return false, &Refused{Code: "no-source", Msg: err.Error(), Fix: "correct it: it is the source of the root"}
+		}
+		untrusted = e.verifyGit(ctx, r, id, git, e.Source)
+		content, failed = e.gitContent(ctx, r, root.Ref, id, git, nil)
+	case sourcev1.OCIRepositoryKind:
+		oci, err := flux.ParseOCIRepository(o)
+		if err != nil {
+			return false, &Refused{Code: "no-source", Msg: err.Error(), Fix: "correct it: it is the source of the root"}
+		}
+		untrusted = e.verifyAtHand(ctx, r, id, oci)
+		content = source.Content{Ignore: oci.Spec.Ignore, Submodules: true}
+	default:
 		return false, nil
 	}
-	content, failed := e.gitContent(ctx, r, root.Ref, id, git, nil)
+	if untrusted != nil {
+		r.untrusted = refuse(untrusted)
+	}
 	if failed != nil {
-		return false, &Refused{Code: failed.code, Msg: failed.message, Fix: failed.hint}
+		return false, refuse(failed)
+	}
+	if content.Ignore == nil && len(content.Sparse) == 0 && len(content.Include) == 0 && (content.Submodules || !r.atHand.HasSubmodules()) {
+		return false, nil
 	}
 	if r.atHand, err = e.Source.Artifact(content); err != nil {
-		failed := sourceFailed(id, "source", err)
-		return false, &Refused{Code: failed.code, Msg: failed.message, Fix: failed.hint}
+		return false, refuse(sourceFailed(id, "source", err))
 	}
 	root.snapshot = r.atHand
 	return true, nil

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,10 @@ func (e *Error) Unwrap() error { return e.err }
 // explain says what err means to somebody who asks about r.
 func (r *Repository) explain(ctx context.Context, err error) error {
 	image, keys := r.request.Image, r.keys
+	kind, field := cmp.Or(r.request.Of, "ImageRepository"), "spec.image"
+	if r.request.Of != "" {
+		field = "spec.url"
+	}
 	if ctx.Err() != nil {
 		if r.request.Timeout > 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return &Error{Image: image, What: fmt.Sprintf("no answer within %s", r.request.Timeout), err: err}
@@ -55,12 +60,12 @@ func (r *Repository) explain(ctx context.Context, err error) error {
 		e.Why = answerText(answer)
 		switch {
 		case e.Status == http.StatusUnauthorized:
-			e.What, e.Fix = "the registry asks for credentials; used: "+keys.used(), "docker login "+r.host()+"; or spec.secretRef of the ImageRepository"
+			e.What, e.Fix = "the registry asks for credentials; used: "+keys.used(), "docker login "+r.host()+"; or spec.secretRef of the "+kind
 		case e.Status == http.StatusForbidden:
 			e.What = "the registry forbids it; credentials used: " + keys.used()
 			e.Fix = "the user needs the right to pull; some registries say this of a repository that does not exist"
 		case e.Status == http.StatusNotFound:
-			e.What, e.Fix = "there is no such repository, or it has no tags yet", "check spec.image"
+			e.What, e.Fix = "there is no such repository, or it has no tags yet", "check "+field
 		case e.Status == http.StatusTooManyRequests:
 			e.What, e.Fix = "the registry's rate limit is reached", "try again later, or use credentials: they have limits of their own"
 		case e.Status >= 500:
@@ -78,7 +83,7 @@ func (r *Repository) explain(ctx context.Context, err error) error {
 	var dial *net.OpError
 	switch why := cause(err); {
 	case strings.Contains(why, "server gave HTTP response to HTTPS client"):
-		e.What, e.Why, e.Fix = "the registry speaks http, not https", "", "spec.insecure: true on the ImageRepository"
+		e.What, e.Why, e.Fix = "the registry speaks http, not https", "", "spec.insecure: true on the "+kind
 	case strings.Contains(why, "x509:") || strings.Contains(why, "certificate"):
 		e.What, e.Why = "the registry's certificate is not trusted", why
 		e.Fix = "spec.certSecretRef with the ca.crt that signed it"

@@ -18,6 +18,8 @@ type Request struct {
 	// Image is the repository without scheme and tag: ghcr.io/team/api. One
 	// without a host is of Docker Hub.
 	Image string
+	// Of is the kind that asks, for hints; "" is an ImageRepository.
+	Of string
 	// Insecure allows http.
 	Insecure bool
 	// DockerConfigs are the contents of .dockerconfigjson or .dockercfg, one a

@@ -13,7 +13,7 @@ type Credentials struct {
 	Where    string            // the Secret, for messages
 	Data     map[string]string // decoded; nil for none
 	Provider string            // spec.provider: "", generic or github
-	Proxy    map[string]string // of spec.proxySecretRef: address, username, password; nil for none
+	Proxy    *url.URL          // of spec.proxySecretRef; nil for none
 }
 
 // WithSecret are the credentials for url that a GitRepository's Secrets hold, in Flux's keys
@@ -23,14 +23,7 @@ type Credentials struct {
 func (a Auth) WithSecret(ctx context.Context, url string, c Credentials) (Auth, error) {
 	// The user's own token is for the repository at hand: another server gets what its Secret has,
 	// else what ssh and Git keep for that server.
-	out := Auth{Env: slices.DeleteFunc(slices.Clone(a.Env), func(kv string) bool { return strings.HasPrefix(kv, "GITOPS_GIT_") })}
-	if c.Proxy != nil {
-		proxy, err := ProxyOf(c.Where, c.Proxy)
-		if err != nil {
-			return out, err
-		}
-		out.Proxy = proxy
-	}
+	out := Auth{Proxy: c.Proxy, Env: slices.DeleteFunc(slices.Clone(a.Env), func(kv string) bool { return strings.HasPrefix(kv, "GITOPS_GIT_") })}
 	first := func(keys ...string) []byte {
 		for _, k := range keys {
 			if v := c.Data[k]; v != "" {

@@ -48,7 +48,7 @@ func parseRemote(s string) (r remote, ok bool, err error) {
 		scheme = "ssh"
 	case "oci":
 		return r, false, &Error{
-			Where: shown, What: "oci:// is not supported as a source by this build yet",
+			Where: shown, What: "is an artifact, not a repository",
 			Fix: "use the Git repository that the artifact was made of, or unpack it: flux pull artifact " + shown + " -o DIR, then --source DIR",
 		}
 	default:
@@ -183,6 +183,9 @@ func SameRepository(a, b string) bool {
 }
 
 func repositoryKey(s string) string {
+	if rest, ok := strings.CutPrefix(s, "oci://"); ok {
+		return "oci:" + strings.ToLower(strings.Trim(rest, "/"))
+	}
 	r, ok, err := parseRemote(strings.TrimSpace(s))
 	switch {
 	case err != nil || s == "":

@@ -21,7 +21,7 @@ func (s *Snapshot) Verify(mode string, keys map[string]string) ([]string, error)
 		return nil, &Error{Where: s.Revision, What: what, Why: why, Fix: fix, err: err}
 	}
 	if s.repo == nil {
-		return refuse("its signature cannot be verified", "a plain directory has none", "name a Git repository: --source DIR|URL", nil)
+		return refuse("its signature cannot be verified", "it is of no Git repository", "name the Git repository: --source DIR|URL", nil)
 	}
 	var rings, authorized []string
 	for _, name := range slices.Sorted(maps.Keys(keys)) {

@@ -1,0 +1,257 @@
+package gitops
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/registry"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
+)
+
+// OpenOCI fetches the artifact at an oci:// URL, with the user's own
+// credentials. ref is a tag, a digest or a range of versions; without one it is
+// the tag in the URL, else latest.
+func OpenOCI(ctx context.Context, c *registry.Client, url, ref string) (*source.Snapshot, error) {
+	image := strings.TrimPrefix(url, sourcev1.OCIRepositoryPrefix)
+	if at, tag, ok := strings.Cut(image, "@"); ok {
+		image, ref = at, firstOf(ref, tag)
+	} else if i := strings.LastIndexByte(image, ':'); i > strings.LastIndexByte(image, '/') {
+		image, ref = image[:i], firstOf(ref, image[i+1:])
+	}
+	want := registry.Ref{Tag: ref}
+	if strings.HasPrefix(ref, "sha256:") {
+		want = registry.Ref{Digest: ref}
+	} else if _, err := semver.NewConstraint(ref); ref != "" && err == nil && strings.ContainsAny(ref, "<>=~^*x, ") {
+		want = registry.Ref{SemVer: ref}
+	}
+	r, err := c.Open(registry.Request{Image: image, Of: sourcev1.OCIRepositoryKind})
+	if err != nil {
+		return nil, err
+	}
+	s, err := pull(ctx, r, want, sourcev1.OCIRepositorySpec{URL: sourcev1.OCIRepositoryPrefix + image}, nil)
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%s%w", sourcev1.OCIRepositoryPrefix, err) // the image's name begins it
+	}
+	return s, err
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// pull fetches what want names, once verify trusts it.
+func pull(ctx context.Context, r *registry.Repository, want registry.Ref, s sourcev1.OCIRepositorySpec, verify func(*registry.Artifact) error) (*source.Snapshot, error) {
+	layer := s.LayerSelector
+	if layer == nil {
+		layer = &sourcev1.OCILayerSelector{}
+	}
+	found, err := r.Find(ctx, want, layer.MediaType)
+	if err != nil {
+		return nil, err
+	}
+	if verify != nil {
+		if err := verify(found); err != nil {
+			return nil, err
+		}
+	}
+	data, err := found.Layer(ctx, layer.MediaType)
+	if err != nil {
+		return nil, err
+	}
+	return source.Unpack(data, found.Revision(), s.URL)
+}
+
+// ociArtifact is the artifact at hand where the URL names it, else fetched.
+func (e *Engine) ociArtifact(ctx context.Context, r *Run, of flux.Ref, id object.ID, oci flux.OCIRepository) artifact {
+	s := oci.Spec
+	a := artifact{snapshot: e.Source, atHand: e.Source.Is(s.URL)}
+	if !a.atHand {
+		e.progress(of, "fetching "+s.URL)
+		repository, want, err := e.openOCI(ctx, r, id, oci)
+		if err == nil {
+			a.snapshot, err = pull(ctx, repository, want, s, func(found *registry.Artifact) error { return e.verifyOCI(ctx, r, id, oci, found) })
+		}
+		if err != nil {
+			return artifact{err: sourceFailed(id, "source", err)}
+		}
+	}
+	if l := s.LayerSelector; l != nil && l.Operation == sourcev1.OCILayerCopy {
+		return a // it is served as it was made: nothing is left out
+	}
+	var err error
+	if a.snapshot, err = a.snapshot.Artifact(source.Content{Ignore: s.Ignore, Submodules: true}); err != nil {
+		return artifact{err: sourceFailed(id, "source", err)}
+	}
+	return a
+}
+
+// openOCI has the credentials and certificates of an OCIRepository's Secrets, and
+// says what of it is wanted.
+func (e *Engine) openOCI(ctx context.Context, r *Run, id object.ID, oci flux.OCIRepository) (*registry.Repository, registry.Ref, error) {
+	s := oci.Spec
+	var want registry.Ref
+	if ref := s.Reference; ref != nil {
+		want = registry.Ref{Digest: ref.Digest, SemVer: ref.SemVer, Filter: ref.SemverFilter, Tag: ref.Tag}
+	}
+	request := registry.Request{Image: strings.TrimPrefix(s.URL, sourcev1.OCIRepositoryPrefix), Of: id.Kind, Insecure: s.Insecure, Provider: s.Provider}
+	if s.Timeout != nil {
+		request.Timeout = s.Timeout.Duration
+	}
+	suspended, revision, err := e.suspendedAt(ctx, r, id, s.Suspend)
+	if err != nil {
+		return nil, want, err
+	}
+	if suspended {
+		tag, digest, ok := strings.Cut(revision, "@")
+		if !ok {
+			tag, digest = "", revision
+		}
+		want = registry.Ref{Digest: digest, Tag: tag}
+	}
+	pulls := []*meta.LocalObjectReference{s.SecretRef}
+	if s.ServiceAccountName != "" && (s.Provider == "" || s.Provider == sourcev1.GenericOCIProvider) {
+		more, err := e.pullSecrets(ctx, r, object.ID{Kind: "ServiceAccount", Namespace: oci.Namespace, Name: s.ServiceAccountName})
+		if err != nil {
+			return nil, want, err
+		}
+		pulls = append(pulls, more...)
+	}
+	for _, ref := range pulls {
+		if ref == nil {
+			continue
+		}
+		data, err := e.sourceSecret(ctx, r, oci.Namespace, ref, "credentials")
+		if err != nil {
+			return nil, want, err
+		}
+		config := firstOf(data[".dockerconfigjson"], data[".dockercfg"])
+		if config == "" {
+			return nil, want, &sourceError{"", fmt.Sprintf("secret/%s in %s has no .dockerconfigjson", ref.Name, oci.Namespace), "kubectl create secret docker-registry"}
+		}
+		request.DockerConfigs = append(request.DockerConfigs, []byte(config))
+	}
+	if s.CertSecretRef != nil {
+		data, err := e.sourceSecret(ctx, r, oci.Namespace, s.CertSecretRef, "certificates")
+		if err != nil {
+			return nil, want, err
+		}
+		request.TLS = registry.TLS{CA: []byte(firstOf(data["ca.crt"], data["caFile"])), Cert: []byte(firstOf(data["tls.crt"], data["certFile"])), Key: []byte(firstOf(data["tls.key"], data["keyFile"]))}
+	}
+	if request.Proxy, err = e.sourceProxy(ctx, r, oci.Namespace, s.ProxySecretRef); err != nil {
+		return nil, want, err
+	}
+	repository, err := e.registry().Open(request)
+	return repository, want, err
+}
+
+// sourceProxy is the proxy that a source names, nil for none.
+func (e *Engine) sourceProxy(ctx context.Context, r *Run, namespace string, ref *meta.LocalObjectReference) (*url.URL, error) {
+	if ref == nil {
+		return nil, nil
+	}
+	data, err := e.sourceSecret(ctx, r, namespace, ref, "the proxy")
+	if err != nil {
+		return nil, err
+	}
+	return source.ProxyOf("secret/"+ref.Name+" in "+namespace, data)
+}
+
+// pullSecrets are the Secrets that a ServiceAccount pulls with.
+func (e *Engine) pullSecrets(ctx context.Context, r *Run, id object.ID) ([]*meta.LocalObjectReference, error) {
+	o, ok := e.declared(r, id)
+	if !ok {
+		live, err := e.Cluster.Get(ctx, id, "v1")
+		if err != nil {
+			return nil, err
+		}
+		if live == nil {
+			return nil, &sourceError{"", id.String() + " is missing: neither Git nor the cluster has it", "create it, or use spec.secretRef"}
+		}
+		o = object.Object{Unstructured: live}
+	}
+	var out []*meta.LocalObjectReference
+	list, _, _ := unstructured.NestedSlice(o.Object, "imagePullSecrets")
+	for _, item := range list {
+		if m, ok := item.(map[string]any); ok {
+			if name, ok := m["name"].(string); ok {
+				out = append(out, &meta.LocalObjectReference{Name: name})
+			}
+		}
+	}
+	return out, nil
+}
+
+// verifyOCI checks the signature that spec.verify asks for.
+func (e *Engine) verifyOCI(ctx context.Context, r *Run, id object.ID, oci flux.OCIRepository, found *registry.Artifact) error {
+	v := oci.Spec.Verify
+	if v == nil {
+		return nil
+	}
+	untrusted := func(why, hint string) error {
+		return &sourceError{"source-not-trusted", id.String() + ": " + why, hint}
+	}
+	switch {
+	case v.Provider != "cosign":
+		return untrusted("spec.verify.provider: "+v.Provider+" is not supported by this version: cosign with a key is", leaveToFlux)
+	case v.SecretRef == nil:
+		return untrusted("spec.verify without a key (keyless) is not supported by this version", "sign with a key and name its Secret in spec.verify.secretRef; or "+leaveToFlux)
+	}
+	data, err := e.sourceSecret(ctx, r, oci.Namespace, v.SecretRef, "the keys of spec.verify")
+	keys := map[string]string{}
+	for name, key := range data {
+		if strings.HasSuffix(name, ".pub") {
+			keys[name] = key
+		}
+	}
+	if err == nil {
+		_, err = found.VerifyCosign(ctx, keys)
+	}
+	if err != nil {
+		return sourceFailed(id, "source-not-trusted", err)
+	}
+	return nil
+}
+
+// verifyAtHand checks the source at hand where the root's OCIRepository wants it
+// signed.
+func (e *Engine) verifyAtHand(ctx context.Context, r *Run, id object.ID, oci flux.OCIRepository) *sourceError {
+	if oci.Spec.Verify == nil {
+		return nil
+	}
+	if !e.Source.Is(oci.Spec.URL) {
+		return &sourceError{"source-not-trusted", id.String() + ": spec.verify is about an artifact, and the source at hand is none", "--source " + oci.Spec.URL}
+	}
+	repository, _, err := e.openOCI(ctx, r, id, oci)
+	var found *registry.Artifact
+	if err == nil {
+		digest := e.Source.Revision[strings.LastIndexByte(e.Source.Revision, '@')+1:]
+		found, err = repository.Find(ctx, registry.Ref{Digest: digest}, "")
+	}
+	if err == nil {
+		err = e.verifyOCI(ctx, r, id, oci, found)
+	}
+	if err != nil {
+		return sourceFailed(id, "source-not-trusted", err)
+	}
+	return nil
+}
+
+// registry is the client of all registries.
+func (e *Engine) registry() *registry.Client {
+	if e.Registries == nil {
+		e.Registries = &registry.Client{}
+	}
+	return e.Registries
+}
