@@ -223,6 +223,9 @@ func (b *Base) refused(ctx context.Context, status *packp.ReportStatus, err erro
 // pullRequest is where a forge offers to open a pull or merge request, or shows one.
 var pullRequest = regexp.MustCompile(`https?://[^\s"'<>]+/(?:pull/new|pulls?/|compare/|-/merge_requests|merge_requests|pull-requests)[^\s"'<>]*`)
 
+// escape is what moves the cursor or changes colors.
+var escape = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z]`)
+
 // lines collects what a server tells on the side.
 type lines struct {
 	mu  sync.Mutex
@@ -243,7 +246,7 @@ func (l *lines) all() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var out []string
-	for line := range strings.FieldsFuncSeq(l.buf.String(), func(r rune) bool { return r == '\n' || r == '\r' }) {
+	for line := range strings.FieldsFuncSeq(escape.ReplaceAllString(l.buf.String(), ""), func(r rune) bool { return r == '\n' || r == '\r' }) {
 		line = strings.Map(func(r rune) rune {
 			if unicode.IsPrint(r) {
 				return r
