@@ -59,6 +59,7 @@ type Edited struct {
 	Old, New string
 
 	Part   string // of the marker: "", tag, name or digest
+	Marker string // of Repair: what the marker says now
 	Object ObjectIdentifier
 }
 

@@ -126,12 +126,16 @@ type answered struct {
 	why  string
 }
 
-// newSecrets reads the files that can have what repositories name.
-func newSecrets(env *cli.Env, t *tree, keys *secret.Keyring, repositories []image.Repository) *secrets {
+// newSecrets reads the files that can have what repositories name, and Secrets
+// with one of more as a key.
+func newSecrets(env *cli.Env, t *tree, keys *secret.Keyring, repositories []image.Repository, more ...string) *secrets {
 	out := &secrets{env: env, tree: t, live: map[object.ID]answered{}}
 	// In a file that is sealed to the kind, kinds and names are known only when it
 	// is open. Keys are never sealed: they tell which files to open.
 	var tell [][]byte
+	for _, key := range more {
+		tell = append(tell, []byte(key))
+	}
 	add := func(wanted bool, keys ...string) {
 		for _, k := range keys {
 			if wanted {

@@ -28,6 +28,7 @@ type update struct {
 	auth   source.Auth
 	groups []*group
 	chosen []decision
+	seen   []seen // every marker that can be written
 }
 
 // group are the automations that push to one branch of one repository: their
@@ -43,7 +44,9 @@ type group struct {
 // automation is one of them, with its place in the report.
 type automation struct {
 	image.Automation
-	at int // in Report.Automations
+	at       int // in Report.Automations
+	sign     source.Signer
+	unsigned *image.Problem // why it cannot sign, and so makes no commit
 }
 
 // fetch reads the branch as it is now.
@@ -74,7 +77,7 @@ func (u *update) plan(up *source.Upstream) error {
 			Hint: "flux create image update NAME --export --git-repo-ref flux-system --checkout-branch main --author-name NAME --author-email EMAIL > image-update.yaml"}}
 	}
 	for _, a := range all {
-		auto := &automation{a, len(u.report.Automations)}
+		auto := &automation{Automation: a, at: len(u.report.Automations)}
 		u.report.Automations = append(u.report.Automations, AutomationReport{Namespace: a.Namespace, Name: a.Name, File: a.File, Line: a.Line, Status: "unchanged"})
 		if a.Spec.Suspend {
 			u.report.Automations[auto.at].Status = "suspended"
@@ -82,10 +85,6 @@ func (u *update) plan(up *source.Upstream) error {
 			continue
 		}
 		err := a.Check()
-		if key := a.Git().Commit.SigningKey; err == nil && key != nil {
-			err = &image.Problem{Code: "image-automation", File: a.File, Line: a.Line, Object: a.String(),
-				Message: "spec.git.commit.signingKey: commits cannot be signed yet, and one without its signature is not made"}
-		}
 		if err == nil {
 			err = u.assign(auto, up)
 		}
@@ -236,6 +235,7 @@ func files(base *source.Base, a image.Automation) (map[string][]byte, error) {
 // edit.
 func (u *update) decide(ctx context.Context) error {
 	wanted := map[image.Ref]bool{}
+	known := map[string]bool{}
 	u.tree.markers = nil // what counts is what stands where it is written
 	for _, g := range u.groups {
 		for _, a := range g.automations {
@@ -243,9 +243,14 @@ func (u *update) decide(ctx context.Context) error {
 			if err != nil {
 				continue // commit tells
 			}
-			for name, data := range found {
+			for _, name := range slices.Sorted(maps.Keys(found)) {
+				data := found[name]
 				for _, m := range image.Markers(name, data) {
 					u.tree.markers = append(u.tree.markers, m)
+					if at := fmt.Sprintf("%s %s:%d:%s", g.up.URL, name, m.Line, m.Key); !known[at] {
+						known[at] = true
+						u.seen = append(u.seen, seen{m, name, g.base.FS})
+					}
 					wanted[image.Ref{Namespace: m.Namespace, Name: m.Policy}] = wanted[image.Ref{Namespace: m.Namespace, Name: m.Policy}] || m.Namespace == a.Namespace
 				}
 			}
@@ -266,6 +271,9 @@ func (u *update) decide(ctx context.Context) error {
 		if !slices.ContainsFunc(u.chosen, func(d decision) bool { return d.policy.Ref == ref }) {
 			return fmt.Errorf("--policy %s: there is no such ImagePolicy in %s", ref, u.report.Revision)
 		}
+	}
+	if u.o.repair {
+		return nil
 	}
 	policies, err := named(u.session, u.tree, policies, image.PolicyKind, nil, func(p image.Policy) image.Declared { return p.Declared })
 	if err != nil {
@@ -312,6 +320,9 @@ func (u *update) commit(ctx context.Context, g *group) (*outcome, error) {
 }
 
 func (u *update) commitOne(ctx context.Context, a *automation, done *outcome) error {
+	if a.unsigned != nil {
+		return a.unsigned
+	}
 	found, err := files(done.base, a.Automation)
 	if err != nil {
 		return err
@@ -321,6 +332,9 @@ func (u *update) commitOne(ctx context.Context, a *automation, done *outcome) er
 	var edits []image.Edited
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		data, e, problems := image.Edit(name, found[name], choices)
+		if u.o.repair {
+			data, e, problems = image.Repair(name, found[name], u.names(a))
+		}
 		if len(e) > 0 {
 			changed[name] = data
 			edits = append(edits, e...)
@@ -334,8 +348,11 @@ func (u *update) commitOne(ctx context.Context, a *automation, done *outcome) er
 	if err != nil {
 		return err
 	}
+	if u.o.repair && a.Git().Commit.MessageTemplate == "" {
+		message = "Mend image references at policy markers"
+	}
 	who := a.Git().Commit.Author
-	next, err := done.base.Commit(ctx, changed, source.CommitOptions{Name: who.Name, Email: who.Email, Message: message, When: time.Now()})
+	next, err := done.base.Commit(ctx, changed, source.CommitOptions{Name: who.Name, Email: who.Email, Message: message, When: time.Now(), Sign: a.sign})
 	if err != nil {
 		return err
 	}
@@ -360,14 +377,32 @@ func (u *update) choices(a *automation) map[image.Ref]image.Image {
 	return out
 }
 
+// names are the images of the repositories of the policies that an automation
+// takes.
+func (u *update) names(a *automation) map[image.Ref]string {
+	out := map[image.Ref]string{}
+	for _, p := range u.tree.Policies {
+		if r, err := u.tree.repositoryOf(p); err == nil && r.Check() == nil && a.Takes(p) {
+			out[p.Ref] = r.Spec.Image
+		}
+	}
+	return out
+}
+
 // markers tells what Edit could not write.
 func (u *update) markers(a *automation, problems []image.Problem) {
 	for _, p := range problems {
 		switch p.Code {
 		case "image-marker-unresolved":
+			if u.o.repair { // else checkMarkers tells, or why its policy chose nothing
+				u.fail([]*image.Problem{&p})
+			}
 		case "image-marker-file", "image-marker-unread":
 			u.warn(p)
 		default:
+			if strings.Contains(p.Message, "bare ") || strings.Contains(p.Message, "whole reference") && !u.o.repair {
+				p.Hint += "; or let it be mended: " + u.env.Command("image") + " update --repair"
+			}
 			u.fail([]*image.Problem{&p})
 			r := &u.report.Automations[a.at]
 			r.Problems = append(r.Problems, gitops.Problem(p))

@@ -21,7 +21,11 @@ func (u *update) tell(g *group, done *outcome) {
 	for _, e := range done.edits {
 		u.report.Edits = append(u.report.Edits, EditReport{File: e.File, Line: e.Line, Column: e.Column, Policy: e.Policy.String(), Old: e.Old, New: e.New})
 		if !u.o.dryRun {
-			fmt.Fprintf(&u.text, "%s:%d: %s → %s (%s)\n", printable(e.File), e.Line, printable(e.Old), e.New, u.tree.short(e.Policy))
+			what := u.tree.short(e.Policy)
+			if e.Marker != "" {
+				what = "marker " + e.Marker
+			}
+			fmt.Fprintf(&u.text, "%s:%d: %s → %s (%s)\n", printable(e.File), e.Line, printable(e.Old), e.New, printable(what))
 		}
 	}
 	for _, a := range done.by {

@@ -26,6 +26,8 @@ type updateOptions struct {
 	interactive bool
 	pushBranch  string
 	overrides   []string
+	repair      bool
+	signingKey  string
 
 	chosen map[image.Ref]image.Image // of --policy
 }
@@ -69,6 +71,8 @@ change · 2 could not start · 130 interrupted.`,
 	f.Lookup("ref").Usage = "Branch, tag or commit of the remote to read automations, policies and repositories from. Default: the branch that is checked out, else the remote's default branch."
 	f.BoolVar(&o.dryRun, "dry-run", false, "Print what would change as a unified diff, and write nothing.")
 	f.BoolVar(&o.noPush, "no-push", false, "Leave the commits on branch "+leftBranch+" of the clone, and push nothing.")
+	f.BoolVar(&o.repair, "repair", false, "Mend what updates at markers that do not fit their field have destroyed, and the markers. No registry is asked, no version changes.")
+	f.StringVar(&o.signingKey, "signing-key", "", "Private key, OpenPGP (armored) or SSH, to sign commits with instead of spec.git.commit.signingKey; passphrase in "+passphraseVar+".")
 	f.BoolVar(&o.interactive, "interactive", false, "Show the diff and ask, on a terminal.")
 	f.StringVar(&o.pushBranch, "push-branch", "", "Branch to push to instead of spec.git.push.branch.")
 	f.StringArrayVar(&o.overrides, "policy", nil, "[NAMESPACE/]NAME=IMAGE: write NAME:TAG[@DIGEST] for this policy, whatever it chooses.")
@@ -86,6 +90,9 @@ func (o *updateOptions) complete(c *cobra.Command, env *cli.Env, args []string) 
 		if c.Flags().Changed(pair[0]) && c.Flags().Changed(pair[1]) {
 			return cli.Usage(c, "--%s --%s: want one of the two", pair[0], pair[1])
 		}
+	}
+	if o.repair && len(o.overrides) > 0 {
+		return cli.Usage(c, "--repair --policy: a repair changes no version; want one of the two")
 	}
 	if c.Flags().Changed("push-branch") {
 		if err := source.CheckBranch(o.pushBranch); err != nil {
@@ -146,8 +153,14 @@ func runUpdate(ctx context.Context, c *cobra.Command, env *cli.Env, o *updateOpt
 	if err := u.fetch(ctx); err != nil {
 		return err
 	}
+	if err := u.signers(ctx); err != nil {
+		return err
+	}
 	if err := u.decide(ctx); err != nil {
 		return err
+	}
+	if !o.repair {
+		u.checkMarkers()
 	}
 	for _, g := range u.groups {
 		if err := u.write(ctx, g); err != nil {
