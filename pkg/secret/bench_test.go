@@ -18,7 +18,7 @@ func BenchmarkFile(b *testing.B) {
 	}
 	rules := secret.Rules{Dir: dir}
 	var sealed [][]byte
-	for i := range 50 {
+	for i := range 500 {
 		sealed = append(sealed, seal(b, fmt.Sprintf("%d.yaml", i), secretYAML, to(key)))
 	}
 	after := ruleFor(b, b.TempDir(), "a.yaml", "", key.public, other.public)

@@ -78,11 +78,12 @@ func NewChecker(keys *Keyring, rules Rules, root string) *Checker {
 // is, absolute.
 func (c *Checker) File(name, real string, data []byte) []Finding {
 	f := &fileCheck{Checker: c, name: name, real: real, data: data}
-	for _, h := range clearHits(name, data) {
+	docs := &documentsOf{data: data}
+	for _, h := range clearHits(name, data, docs) {
 		c.seen.add(h, name)
 		f.out = append(f.out, Finding{Rule: h.rule, File: name, Line: h.line, Message: h.message, Fix: h.fix})
 	}
-	segs, err := detect(name, data)
+	segs, err := detectParsed(name, data, docs)
 	c.tree.add(name, real, data, err == nil && len(segs) > 0)
 	switch {
 	case err != nil:
@@ -261,7 +262,7 @@ func (k *Keyring) Holds() bool { return len(k.ids) > 0 || len(k.commands) > 0 }
 // Past looks at a version of a file that the history has, for what stands there in
 // clear and was not found in the files or an earlier version.
 func (c *Checker) Past(name, commit string, data []byte) (out []Finding) {
-	for _, h := range clearHits(name, data) {
+	for _, h := range clearHits(name, data, &documentsOf{data: data}) {
 		if !c.seen.add(h, name) {
 			continue
 		}

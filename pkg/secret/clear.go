@@ -115,14 +115,17 @@ func liveJWT(value string) bool {
 }
 
 // clearHits finds the secrets that a file holds in clear.
-func clearHits(name string, data []byte) []hit {
-	data = data[:min(len(data), maxCheckedSize)]
+func clearHits(name string, data []byte, docs *documentsOf) []hit {
+	if len(data) > maxCheckedSize {
+		data = data[:maxCheckedSize]
+		docs = &documentsOf{data: data}
+	}
 	if bytes.IndexByte(data[:min(len(data), 8000)], 0) >= 0 {
 		return nil // binary, as Git tells it
 	}
 	var out []hit
 	lines := lineCounter{data: data}
-	secret := kubernetesSecret(name, data)
+	secret := kubernetesSecret(name, data, docs)
 	for _, k := range knownSecrets {
 		if !slices.ContainsFunc(k.literals, func(l string) bool { return bytes.Contains(data, []byte(l)) }) {
 			continue
@@ -143,7 +146,7 @@ func clearHits(name string, data []byte) []hit {
 	if secret.found {
 		out = append(out, hit{PlaintextSecret, secret.message, "kubectl gitops secret encrypt -i " + quoted(name), secret.line, secret.value})
 	}
-	out = append(out, passwords(name, data, secret)...)
+	out = append(out, passwords(name, data, docs, secret)...)
 	out = allowed(data, out)
 	slices.SortStableFunc(out, func(a, b hit) int { return a.line - b.line })
 	return dedupe(out)

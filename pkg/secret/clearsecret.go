@@ -31,12 +31,12 @@ func (c clearSecret) covers(line int) bool {
 }
 
 // kubernetesSecret looks for Secrets. What does not parse, as a template, has none.
-func kubernetesSecret(name string, data []byte) (out clearSecret) {
+func kubernetesSecret(name string, data []byte, parsed *documentsOf) (out clearSecret) {
 	format := formats.FormatForPath(path.Base(name))
 	if format != formats.Yaml && format != formats.Json || !secretKind.Match(data) {
 		return out
 	}
-	docs, err := parse(data)
+	docs, err := parsed.parse()
 	if err != nil {
 		return out
 	}

@@ -59,6 +59,26 @@ func marked(data []byte) bool {
 // none for a file that is not sealed, and an error for one that means to be but
 // is not whole; the errors quote keys and line numbers, never a value.
 func detect(name string, data []byte) ([]segment, error) {
+	return detectParsed(name, data, &documentsOf{data: data})
+}
+
+// documentsOf parses a file once, when somebody asks.
+type documentsOf struct {
+	data []byte
+	done bool
+	docs []*yaml.Node
+	err  error
+}
+
+func (d *documentsOf) parse() ([]*yaml.Node, error) {
+	if !d.done {
+		d.done = true
+		d.docs, d.err = parse(d.data)
+	}
+	return d.docs, d.err
+}
+
+func detectParsed(name string, data []byte, docs *documentsOf) ([]segment, error) {
 	if !marked(data) {
 		return nil, nil
 	}
@@ -73,7 +93,7 @@ func detect(name string, data []byte) ([]segment, error) {
 	damaged := sure && (metadataMark[format].Match(data) || valueMark.Match(data))
 	switch format {
 	case formats.Yaml:
-		return detectYAML(data, damaged)
+		return detectYAML(data, damaged, docs)
 	case formats.Json, formats.Binary:
 		return detectJSON(format, data, damaged)
 	}

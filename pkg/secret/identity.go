@@ -7,6 +7,7 @@ import (
 
 	"filippo.io/age"
 	"filippo.io/age/agessh"
+	"filippo.io/age/plugin"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -14,6 +15,9 @@ import (
 type identity struct {
 	key       age.Identity
 	recipient string // "age1…", "age1pq1…" or "ssh-ed25519 AAAA…"
+	// plugin is the program that uses the key, "" for most: then nobody here
+	// knows the recipient.
+	plugin string
 }
 
 // identities is what one place held. Its texts never quote what was read: the
@@ -75,10 +79,8 @@ func parseAge(text string, manyPerLine bool) identities {
 			words = strings.Fields(line)
 		}
 		for _, word := range words {
-			id, unused, err := parseIdentity(word)
+			id, err := parseIdentity(word)
 			switch {
-			case unused != "" && out.unused == "":
-				out.unused = fmt.Sprintf("line %d %s", i+1, unused)
 			case err && out.bad == "":
 				out.bad = fmt.Sprintf("line %d is not an age identity (AGE-SECRET-KEY-…)", i+1)
 			case id.key != nil:
@@ -89,23 +91,38 @@ func parseAge(text string, manyPerLine bool) identities {
 	return out
 }
 
-// parseIdentity reads one identity: X25519 or the post-quantum hybrid. unused is
-// what to say of one that needs a plugin; err is set for anything else. It
-// returns no error value on purpose: age's may quote the key.
-func parseIdentity(s string) (id identity, unused string, err bool) {
+// parseIdentity reads one identity: X25519, the post-quantum hybrid, or one of an age
+// plugin. err is set for anything else. It returns no error value on purpose: age's
+// may quote the key.
+func parseIdentity(s string) (id identity, err bool) {
 	switch {
 	case strings.HasPrefix(s, "AGE-PLUGIN-"):
-		return identity{}, "is an identity of an age plugin, which this version does not run", false
+		if key, err := plugin.NewIdentity(s, silentPlugin); err == nil {
+			return identity{key: key, plugin: "age-plugin-" + key.Name()}, false
+		}
 	case strings.HasPrefix(s, "AGE-SECRET-KEY-PQ-1"):
 		if key, err := age.ParseHybridIdentity(s); err == nil {
-			return identity{key: key, recipient: key.Recipient().String()}, "", false
+			return identity{key: key, recipient: key.Recipient().String()}, false
 		}
 	case strings.HasPrefix(s, "AGE-SECRET-KEY-1"):
 		if key, err := age.ParseX25519Identity(s); err == nil {
-			return identity{key: key, recipient: key.Recipient().String()}, "", false
+			return identity{key: key, recipient: key.Recipient().String()}, false
 		}
 	}
-	return identity{}, "", true
+	return identity{}, true
+}
+
+// silentPlugin refuses what a plugin may ask: nothing prompts here. One that waits for a
+// touch of its key may do so.
+var silentPlugin = &plugin.ClientUI{
+	DisplayMessage: func(string, string) error { return nil },
+	RequestValue: func(string, string, bool) (string, error) {
+		return "", errors.New("the plugin asks for a value, and nothing prompts here")
+	},
+	Confirm: func(string, string, string, string) (bool, error) {
+		return false, errors.New("the plugin asks a question, and nothing prompts here")
+	},
+	WaitTimer: func(string) {},
 }
 
 // parseSSH reads an SSH private key, ed25519 or RSA, as sops takes them.

@@ -88,7 +88,7 @@ func (k Installed) Remove(recipient string) (Installed, error) {
 		above := 0 // comment lines that the next identity takes along
 		for _, line := range strings.SplitAfter(string(text), "\n") {
 			word := strings.TrimSpace(line)
-			id, _, bad := parseIdentity(word)
+			id, bad := parseIdentity(word)
 			switch {
 			case !bad && id.key != nil && id.recipient == recipient:
 				lines = lines[:len(lines)-above]

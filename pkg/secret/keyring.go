@@ -8,6 +8,7 @@
 package secret
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"maps"
@@ -69,12 +70,14 @@ func (k *Keyring) Places() []Place {
 }
 
 // Recipients are the public halves of the identities held, in the order in
-// which they were found, each once. Those that a command like SOPS_AGE_KEY_CMD
-// would print are not among them.
+// which they were found, each once; of one that a plugin uses, the name of the plugin.
+// Those that a command like SOPS_AGE_KEY_CMD would print are not among them.
 func (k *Keyring) Recipients() []string {
 	out := make([]string, 0, len(k.ids))
 	for _, id := range k.ids {
-		out = append(out, id.recipient)
+		if who := cmp.Or(id.recipient, id.plugin); !slices.Contains(out, who) {
+			out = append(out, who)
+		}
 	}
 	return out
 }
@@ -104,6 +107,10 @@ func (k *Keyring) With(where string, data map[string][]byte) (*Keyring, error) {
 			found := parseAge(string(data[name]), false)
 			if found.bad != "" {
 				return nil, fmt.Errorf("%s: %s", at, found.bad)
+			}
+			if ids := slices.DeleteFunc(found.ids, func(id identity) bool { return id.plugin != "" }); len(ids) < len(found.ids) {
+				// The cluster has no say in which programs run here.
+				found.ids, found.unused = ids, "is of an age plugin, which a key in the cluster cannot use"
 			}
 			out.add(at, found)
 		case filepath.Ext(name) == ".asc":
@@ -141,7 +148,7 @@ func (k *Keyring) clone() *Keyring {
 // records the place.
 func (k *Keyring) add(where string, found identities) {
 	for _, id := range found.ids {
-		if !k.holds(id.recipient) {
+		if id.recipient == "" || !k.holds(id.recipient) {
 			k.ids = append(k.ids, id)
 		}
 	}

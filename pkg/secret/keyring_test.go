@@ -99,7 +99,7 @@ SOPS_AGE_SSH_PRIVATE_KEY_CMD: not set
 		},
 		held: []string{a.public},
 		places: `SOPS_AGE_KEY: line 1 is not an age identity (AGE-SECRET-KEY-…)
-SOPS_AGE_KEY_FILE=/keys/mixed: 1 identity; line 3 is not an age identity (AGE-SECRET-KEY-…); line 1 is an identity of an age plugin, which this version does not run
+SOPS_AGE_KEY_FILE=/keys/mixed: 1 identity; line 1 is not an age identity (AGE-SECRET-KEY-…)
 SOPS_AGE_KEY_CMD: not set
 /xdg/sops/age/keys.txt: permission denied
 SOPS_AGE_SSH_PRIVATE_KEY_FILE: not set
@@ -170,7 +170,7 @@ func TestKeyFileFlagMustServe(t *testing.T) {
 		key.private + "\n" + "huh":             "1 identity; line 2 is not an age identity (AGE-SECRET-KEY-…)",
 		key.private[:30]:                       "line 1 is not an age identity (AGE-SECRET-KEY-…)",
 		key.public:                             "line 1 is not an age identity (AGE-SECRET-KEY-…)",
-		"AGE-PLUGIN-YUBIKEY-1XYZ":              "line 1 is an identity of an age plugin, which this version does not run",
+		"AGE-PLUGIN-YUBIKEY-1XYZ":              "line 1 is not an age identity (AGE-SECRET-KEY-…)",
 		"age-encryption.org/v1\n->":            "is protected by a passphrase, and nothing prompts here; set SOPS_AGE_KEY to what `age --decrypt` prints",
 		"-----BEGIN AGE ENCRYPTED FILE-----\n": "is protected by a passphrase, and nothing prompts here; set SOPS_AGE_KEY to what `age --decrypt` prints",
 		"-----BEGIN PGP PRIVATE KEY BLOCK-----\n": "is a PGP key; import it with `gpg --import`",

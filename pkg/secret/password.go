@@ -16,11 +16,11 @@ import (
 // passwords finds what is a secret by the name that it has: a field, a variable,
 // an argument. Names and values are both looked at closely, since most things that
 // are called secret only refer to one.
-func passwords(name string, data []byte, secret clearSecret) []hit {
+func passwords(name string, data []byte, parsed *documentsOf, secret clearSecret) []hit {
 	p := &passwordFinder{name: name}
 	format := formats.FormatForPath(path.Base(name))
 	if format == formats.Yaml || format == formats.Json {
-		if docs, err := parse(data); err == nil {
+		if docs, err := parsed.parse(); err == nil {
 			for _, doc := range docs {
 				p.node(doc.Content[0], "", secret)
 			}

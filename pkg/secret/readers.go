@@ -8,7 +8,6 @@ import (
 
 	"github.com/getsops/sops/v3"
 	"github.com/getsops/sops/v3/aes"
-	"github.com/getsops/sops/v3/cmd/sops/formats"
 	"github.com/getsops/sops/v3/keys"
 	"github.com/getsops/sops/v3/keyservice"
 	"go.yaml.in/yaml/v3"
@@ -97,7 +96,7 @@ func (k *Keyring) resealOne(f *Sealed, name string, segs []segment, rule Rule, r
 	store := seg.store
 	newKey := key
 	if !rotate {
-		if err = wrap(&meta, key); err != nil {
+		if err = wrap(&meta, key, tree.Metadata.KeyGroups); err != nil {
 			return out, err
 		}
 	} else if newKey, err = newDataKey(&meta); err != nil {
@@ -105,7 +104,6 @@ func (k *Keyring) resealOne(f *Sealed, name string, segs []segment, rule Rule, r
 	}
 	switch {
 	case isYAML:
-		store = storeIndented(formats.Yaml, metadataIndent(seg.docs))
 		out.Data, err = rotateYAML(store, seg, key, newKey, &meta)
 	default:
 		next := sops.Tree{Metadata: meta}
@@ -140,15 +138,14 @@ func updateYAML(seg segment, tree *sops.Tree, key []byte, groups []sops.KeyGroup
 	meta := tree.Metadata
 	meta.DataKey = nil
 	meta.KeyGroups, meta.ShamirThreshold = fresh(groups), threshold
-	if err := wrap(&meta, key); err != nil {
+	if err := wrap(&meta, key, tree.Metadata.KeyGroups); err != nil {
 		return nil, err
 	}
-	store := storeIndented(formats.Yaml, metadataIndent(seg.docs))
-	out, err := withMetadata(store, seg.raw, seg.docs, meta)
+	out, err := withMetadata(metadataIndent(seg.docs), seg.raw, seg.docs, meta)
 	if err != nil {
 		return nil, err
 	}
-	got, err := store.LoadEncryptedFile(out)
+	got, err := seg.store.LoadEncryptedFile(out)
 	if err != nil {
 		return nil, &fault{BadMetadata, "could be sealed, but not opened again"}
 	}
@@ -161,9 +158,19 @@ func updateYAML(seg segment, tree *sops.Tree, key []byte, groups []sops.KeyGroup
 	return out, nil
 }
 
-// wrap seals a data key to the key groups of meta.
-func wrap(meta *sops.Metadata, key []byte) error {
-	if errs := meta.UpdateMasterKeysWithKeyServices(key, []keyservice.KeyServiceClient{keyservice.NewLocalClient()}); len(errs) > 0 {
+// wrap seals a data key to the key groups of meta. before are the groups that it was
+// sealed to: who stays keeps what is sealed to them, so that git diff shows who came
+// and who went. Parts of a key (Shamir) are others each time.
+func wrap(meta *sops.Metadata, key []byte, before []sops.KeyGroup) error {
+	w := &wrapper{kept: make(map[string][]byte)}
+	if len(before) == 1 && len(meta.KeyGroups) == 1 {
+		for _, k := range before[0] {
+			if sealed := k.EncryptedDataKey(); len(sealed) > 0 {
+				w.kept[recipient(k.TypeToIdentifier(), k.ToString())] = sealed
+			}
+		}
+	}
+	if errs := meta.UpdateMasterKeysWithKeyServices(key, []keyservice.KeyServiceClient{keyservice.NewCustomLocalClient(w)}); len(errs) > 0 {
 		return &fault{BadMetadata, "cannot be sealed to all of its recipients: " + oneLine(errs[0].Error())}
 	}
 	return nil
@@ -263,7 +270,7 @@ func rotateYAML(store sops.Store, seg segment, key, newKey []byte, meta *sops.Me
 	if err != nil {
 		return nil, err
 	}
-	return withMetadata(store, body, docs, *meta)
+	return withMetadata(metadataIndent(seg.docs), body, docs, *meta)
 }
 
 // Added and Removed are the readers that a file gained and lost.

@@ -136,7 +136,7 @@ func encrypt(name string, plain []byte, rule Rule, o SealOptions) (out SealedFil
 		return err
 	}
 	if format == formats.Yaml {
-		out.Data, err = sealYAML(store, plain, branches, &meta, key, c, stamp)
+		out.Data, err = sealYAML(rule.indent, plain, branches, &meta, key, c, stamp)
 	} else {
 		tree := sops.Tree{Branches: branches, Metadata: meta}
 		mac, encErr := tree.Encrypt(key, c)
@@ -331,7 +331,7 @@ func sameSelection(a, b sops.Metadata) bool {
 
 // sealYAML seals a YAML file in place of its bytes. branches are its documents,
 // and are used up.
-func sealYAML(store sops.Store, src []byte, branches sops.TreeBranches, meta *sops.Metadata, key []byte, c *sealer, stamp func(mac string) error) ([]byte, error) {
+func sealYAML(indent int, src []byte, branches sops.TreeBranches, meta *sops.Metadata, key []byte, c *sealer, stamp func(mac string) error) ([]byte, error) {
 	l, err := newLayout(src)
 	if err != nil {
 		return nil, err
@@ -373,7 +373,7 @@ func sealYAML(store sops.Store, src []byte, branches sops.TreeBranches, meta *so
 	if docs, err = parse(body); err != nil {
 		return nil, err
 	}
-	return withMetadata(store, body, docs, *meta)
+	return withMetadata(indent, body, docs, *meta)
 }
 
 // sealedEdits puts a sealed text in the place of a value, in its quotes.
@@ -393,23 +393,14 @@ func (s site) sealedEdits(text string) []edit {
 	return edits
 }
 
-// metadataBlock is the sops section as SOPS writes it.
-func metadataBlock(store sops.Store, meta sops.Metadata) ([]byte, error) {
-	out, err := store.EmitEncryptedFile(sops.Tree{Branches: sops.TreeBranches{{}}, Metadata: meta})
-	if err != nil {
-		return nil, &fault{BadMetadata, "its sops metadata cannot be written"}
-	}
-	return out, nil
-}
-
 // withMetadata gives each document of a YAML file its sops section: in the place
 // of the one that it has, or at its end. docs are the documents of src.
-func withMetadata(store sops.Store, src []byte, docs []*yaml.Node, meta sops.Metadata) ([]byte, error) {
+func withMetadata(indent int, src []byte, docs []*yaml.Node, meta sops.Metadata) ([]byte, error) {
 	l, err := newLayout(src)
 	if err != nil {
 		return nil, err
 	}
-	block, err := metadataBlock(store, meta)
+	block, err := metadataBlock(indent, meta)
 	if err != nil {
 		return nil, err
 	}
@@ -559,6 +550,9 @@ func Format(name string) string {
 	}
 	return "binary"
 }
+
+// MayBeSealed is a fast first look: false means that a file is not sealed.
+func MayBeSealed(data []byte) bool { return marked(data) }
 
 // IsSealed tells whether a file is sealed, or was meant to be.
 func IsSealed(name string, data []byte) bool {

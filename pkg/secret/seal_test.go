@@ -47,6 +47,9 @@ func peer(t testing.TB, dir, key string, args ...string) (string, error) {
 	cmd := exec.Command(bin, args...)
 	cmd.Dir = dir
 	cmd.Env = []string{"HOME=" + dir, "PATH=" + os.Getenv("PATH"), "SOPS_AGE_KEY=" + key}
+	if home := os.Getenv("GNUPGHOME"); home != "" { // of a test that has one
+		cmd.Env = append(cmd.Env, "GNUPGHOME="+home)
+	}
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -13,6 +13,7 @@ import (
 
 	"filippo.io/age"
 	"filippo.io/age/armor"
+	"filippo.io/age/plugin"
 	"github.com/getsops/sops/v3"
 	"github.com/getsops/sops/v3/aes"
 	"github.com/getsops/sops/v3/keyservice"
@@ -48,7 +49,7 @@ func (s *service) Decrypt(ctx context.Context, req *keyservice.DecryptRequest) (
 	var err error
 	switch k := req.Key.KeyType.(type) {
 	case *keyservice.Key_AgeKey:
-		key, err = s.ring.unwrap(who, req.Ciphertext)
+		key, err = s.ring.unwrap(who, req.Ciphertext, s)
 		if errors.Is(err, errDamaged) {
 			s.damaged = append(s.damaged, who)
 		}
@@ -73,6 +74,21 @@ func (s *service) Decrypt(ctx context.Context, req *keyservice.DecryptRequest) (
 	s.ring.keys.put(who, req.Ciphertext, key)
 	s.good = append(s.good, who)
 	return &keyservice.DecryptResponse{Plaintext: key}, nil
+}
+
+// wrapper answers sops's requests to seal a data key: by what is sealed already, and
+// else as sops does.
+type wrapper struct {
+	keyservice.Server
+	kept map[string][]byte // by recipient
+}
+
+// Encrypt seals one data key, or one part of it.
+func (w *wrapper) Encrypt(ctx context.Context, req *keyservice.EncryptRequest) (*keyservice.EncryptResponse, error) {
+	if sealed, ok := w.kept[requested(req.Key)]; ok {
+		return &keyservice.EncryptResponse{Ciphertext: sealed}, nil
+	}
+	return w.Server.Encrypt(ctx, req)
 }
 
 // opened lists the key groups of which a recipient opened its part.
@@ -111,11 +127,28 @@ var (
 	errDamaged = errors.New("its sealed data key is damaged")
 )
 
-// unwrap opens an armored age file with the identities held, then with those
-// that a command prints for its recipient.
-func (k *Keyring) unwrap(recipient string, sealed []byte) ([]byte, error) {
-	if key, err := unwrapWith(k.ids, sealed); err == nil {
+// unwrap opens an armored age file with the identities held, those that a plugin uses
+// last, then with those that a command prints for its recipient.
+func (k *Keyring) unwrap(recipient string, sealed []byte, s *service) ([]byte, error) {
+	var own, plugins []identity
+	for _, id := range k.ids {
+		if id.plugin == "" {
+			own = append(own, id)
+		} else {
+			plugins = append(plugins, id)
+		}
+	}
+	if key, err := unwrapWith(own, sealed); err == nil {
 		return key, nil
+	}
+	for _, id := range plugins {
+		key, err := unwrapWith([]identity{id}, sealed)
+		if err == nil {
+			return key, nil
+		}
+		if why := pluginFailure(err); why != "" {
+			s.tried = append(s.tried, Attempt{id.plugin, why})
+		}
 	}
 	held := k.holds(recipient)
 	for i := 0; !held && i < len(k.commands); i++ {
@@ -130,6 +163,19 @@ func (k *Keyring) unwrap(recipient string, sealed []byte) ([]byte, error) {
 	}
 	// Of what is sealed for someone else nobody here can tell if it is whole.
 	return nil, errNoMatch
+}
+
+// pluginFailure says why a plugin did not do its work, "" where the file is not for
+// its key.
+func pluginFailure(err error) string {
+	if missing := new(plugin.NotFoundError); errors.As(err, &missing) {
+		return "no program of this name is on PATH"
+	}
+	none := new(age.NoIdentityMatchError)
+	if !errors.As(err, &none) {
+		return oneLine(err.Error())
+	}
+	return ""
 }
 
 func unwrapWith(ids []identity, sealed []byte) ([]byte, error) {

@@ -419,14 +419,6 @@ func sound(doc *yaml.Node) error {
 	return doc.Decode(&v)
 }
 
-// parseUnless parses src where that was not done before.
-func parseUnless(done bool, docs []*yaml.Node, src []byte) ([]*yaml.Node, error) {
-	if done {
-		return docs, nil
-	}
-	return parse(src)
-}
-
 // parse reads the documents of a YAML file, as many as sops sees.
 func parse(src []byte) ([]*yaml.Node, error) {
 	d := yaml.NewDecoder(bytes.NewReader(src))

@@ -25,9 +25,11 @@ func openInPlace(seg segment, key []byte, opened sops.TreeBranches) (plain []byt
 	if err != nil {
 		return nil
 	}
-	docs, err := parseUnless(seg.docs != nil, seg.docs, seg.raw)
-	if err != nil {
-		return nil
+	docs := seg.docs
+	if docs == nil {
+		if docs, err = parse(seg.raw); err != nil {
+			return nil
+		}
 	}
 	m, found, err := sealedSites(seg.store, l, docs, seg.raw)
 	if err != nil {

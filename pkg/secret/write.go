@@ -85,13 +85,16 @@ func Write(changes []Change) (err error) {
 	}
 	files := make([]staged, len(changes))
 	defer func() {
+		var g errgroup.Group
+		g.SetLimit(16)
 		for _, f := range files {
 			for _, stray := range []string{f.temp, f.old} {
 				if stray != "" {
-					_ = os.Remove(stray)
+					g.Go(func() error { return os.Remove(stray) })
 				}
 			}
 		}
+		_ = g.Wait()
 	}()
 	// Flushing is waiting: many at once take little longer than one.
 	var g errgroup.Group
@@ -136,6 +139,7 @@ func Write(changes []Change) (err error) {
 			}
 			return fmt.Errorf("%s: cannot be replaced: %w", f.path, err)
 		}
+		files[i].temp = ""
 		dirs[filepath.Dir(f.path)] = true
 	}
 	for dir := range dirs {

@@ -20,11 +20,11 @@ import (
 // also hold files that sops refuses: sealed files put one behind the other, or
 // beside plain documents. There neighbors that share their metadata are a
 // segment, checked by their own MAC, and plain documents stay as they are.
-func detectYAML(data []byte, damaged bool) ([]segment, error) {
+func detectYAML(data []byte, damaged bool, parsed *documentsOf) ([]segment, error) {
 	var docs []document
 	sealed, stray, alike := 0, 0, true
 	texts := documents(data)
-	nodes, err := parse(data)
+	nodes, err := parsed.parse()
 	whole := err == nil && len(nodes) == len(texts)
 	for i, d := range texts {
 		var doc document
@@ -50,7 +50,7 @@ func detectYAML(data []byte, damaged bool) ([]segment, error) {
 	}
 	store := storeOf(formats.Yaml)
 	if alike {
-		if nodes, err = parseUnless(whole, nodes, data); err != nil {
+		if nodes, err = parsed.parse(); err != nil {
 			return nil, err
 		}
 		return []segment{{raw: data, sealed: true, store: store, docs: nodes}}, nil

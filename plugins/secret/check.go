@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -101,6 +102,7 @@ func check(ctx context.Context, c *cobra.Command, env *cli.Env, o *checkOptions)
 		return err
 	}
 	defer r.u.Close()
+	defer seldomCollect()()
 	keys, err := secret.Find(secret.FindOptions{KeyFile: o.ageKeyFile, Getenv: env.Getenv})
 	if err != nil {
 		return err
@@ -375,6 +377,17 @@ func (k *checker) fix(ctx context.Context, r *run, report *CheckReport) error {
 		}
 	}
 	return secret.Write(changes)
+}
+
+// seldomCollect lets garbage lie longer until the returned function is called: over a
+// tree of small files little is alive at any time, and collecting is a sixth of the
+// work. GOGC goes before it.
+func seldomCollect() func() {
+	if os.Getenv("GOGC") != "" {
+		return func() {}
+	}
+	before := debug.SetGCPercent(400)
+	return func() { debug.SetGCPercent(before) }
 }
 
 func (o *checkOptions) tell(r *run, report CheckReport) error {

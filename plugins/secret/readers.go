@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -95,6 +96,7 @@ func readers(ctx context.Context, c *cobra.Command, env *cli.Env, o *readersOpti
 		return err
 	}
 	defer r.u.Close()
+	defer seldomCollect()()
 	keys, err := secret.Find(secret.FindOptions{KeyFile: o.ageKeyFile, Getenv: env.Getenv})
 	if err != nil {
 		return err
@@ -107,7 +109,7 @@ func readers(ctx context.Context, c *cobra.Command, env *cli.Env, o *readersOpti
 	if err != nil {
 		return err
 	}
-	rules := secret.Rules{Dir: dir, Config: env.Getenv("SOPS_CONFIG")}
+	rules := secret.Rules{Dir: dir, Config: env.Getenv("SOPS_CONFIG")}.Cached()
 	results := make([]ReadersFile, len(files))
 	changes := make([]*secret.Change, len(files))
 	failures := make([]error, len(files))
@@ -124,6 +126,11 @@ func readers(ctx context.Context, c *cobra.Command, env *cli.Env, o *readersOpti
 	}
 	if err := g.Wait(); err != nil {
 		return err
+	}
+	for i := len(files) - 1; i >= 0; i-- {
+		if results[i].Path == "" { // found in a directory, and not sealed
+			results, changes, failures = slices.Delete(results, i, i+1), slices.Delete(changes, i, i+1), slices.Delete(failures, i, i+1)
+		}
 	}
 	return o.finish(r, env, results, changes, failures)
 }
@@ -192,7 +199,13 @@ func (o *readersOptions) reseal(keys *secret.Keyring, rules secret.Rules, file s
 	if err != nil {
 		return fail(err)
 	}
+	if file.found && !secret.MayBeSealed(data) {
+		return ReadersFile{}, nil, nil
+	}
 	rule, err := rules.For(file.real)
+	if err != nil && file.found && !secret.IsSealed(file.name, data) {
+		return ReadersFile{}, nil, nil
+	}
 	if errors.Is(err, secret.ErrNoRule) {
 		return fail(&hinted{fmt.Errorf("%s: %w", file.name, err), "add a rule to .sops.yaml, or name the files that have one"})
 	}
@@ -204,6 +217,9 @@ func (o *readersOptions) reseal(keys *secret.Keyring, rules secret.Rules, file s
 		do = keys.Rotate
 	}
 	res, err := do(file.name, data, rule)
+	if file.found && errors.Is(err, secret.ErrNotSealed) {
+		return ReadersFile{}, nil, nil
+	}
 	if err != nil {
 		return fail(err)
 	}
@@ -220,17 +236,20 @@ func (o *readersOptions) reseal(keys *secret.Keyring, rules secret.Rules, file s
 }
 
 // sealedFile is a sealed file, as the user would type it and where it is.
-type sealedFile struct{ name, real string }
+type sealedFile struct {
+	name, real string
+	found      bool // in a directory, where not every file is sealed
+}
 
-// sealedFiles finds the sealed files under paths, in order, each once. A file
-// that is named itself must be sealed.
+// sealedFiles finds the files under paths that may be sealed, in order, each once. A
+// file that is named itself must be.
 func sealedFiles(paths []string) ([]sealedFile, error) {
 	var out []sealedFile
 	seen := make(map[string]bool)
-	add := func(name, real string) {
+	add := func(name, real string, found bool) {
 		if !seen[real] {
 			seen[real] = true
-			out = append(out, sealedFile{name, real})
+			out = append(out, sealedFile{name, real, found})
 		}
 	}
 	for _, root := range paths {
@@ -249,7 +268,7 @@ func sealedFiles(paths []string) ([]sealedFile, error) {
 			if !secret.IsSealed(root, data) {
 				return nil, fmt.Errorf("%s: is not sealed by SOPS", root)
 			}
-			add(root, real)
+			add(root, real, false)
 			continue
 		}
 		err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -261,13 +280,7 @@ func sealedFiles(paths []string) ([]sealedFile, error) {
 			case !d.Type().IsRegular():
 				return nil
 			}
-			data, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			if secret.IsSealed(path, data) {
-				add(path, path)
-			}
+			add(path, path, true)
 			return nil
 		})
 		if err != nil {
