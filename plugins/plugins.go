@@ -9,6 +9,8 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/plugins/diff"
 	"github.com/kubectl-gitops/kubectl-gitops/plugins/image"
 	"github.com/kubectl-gitops/kubectl-gitops/plugins/secret"
+	"github.com/kubectl-gitops/kubectl-gitops/plugins/status"
+	"github.com/kubectl-gitops/kubectl-gitops/plugins/suspend"
 	"github.com/kubectl-gitops/kubectl-gitops/plugins/sync"
 )
 
@@ -23,6 +25,9 @@ type Plugin struct {
 var All = []Plugin{
 	{"sync", sync.New},
 	{"diff", diff.New},
+	{"status", status.New},
+	{"suspend", suspend.New},
+	{"resume", suspend.NewResume},
 	{"secret", secret.New},
 	{"image", image.New},
 }

@@ -2,12 +2,15 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -17,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/pager"
 	"k8s.io/utils/ptr"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
@@ -53,6 +57,7 @@ var (
 
 // Record is what the cluster remembers of a Kustomization.
 type Record struct {
+	Ref flux.Ref
 	// Live is the Kustomization in the cluster; nil where there is none, or no
 	// such kind.
 	Live *unstructured.Unstructured
@@ -99,38 +104,95 @@ func (c *Cluster) kustomizations() (r Resource, ok bool, err error) {
 // Load reads what the cluster remembers of one Kustomization: its status, its
 // ConfigMap, or both while it moves from one to the other.
 func (c *Cluster) Load(ctx context.Context, ref flux.Ref) (*Record, error) {
-	rec := &Record{}
 	r, ok, err := c.kustomizations()
 	if err != nil {
 		return nil, err
 	}
+	var live *unstructured.Unstructured
 	if ok {
-		u, err := c.at(r, ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+		live, err = c.at(r, ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
 		switch {
 		case apierrors.IsNotFound(err):
+			live = nil
 		case err != nil:
 			return nil, fmt.Errorf("%s: %w", ref, err)
-		default:
-			rec.Live = u
-			rec.note(u)
-			if s, ok := u.Object["status"].(map[string]any); ok {
-				if err := runtime.DefaultUnstructuredConverter.FromUnstructured(s, &rec.Status); err != nil {
-					return nil, fmt.Errorf("%s: status: %w", ref, err)
-				}
-			}
-			if rec.Status.Inventory != nil {
-				if rec.Inventory, err = plan.ReadInventory(rec.Status.Inventory.Entries); err != nil {
-					return nil, fmt.Errorf("%s: status.inventory: %w", ref, err)
-				}
-			}
 		}
 	}
 	cm, err := c.at(configMaps, ref.Namespace).Get(ctx, recordPrefix+ref.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return rec, nil
-	}
-	if err != nil {
+	switch {
+	case apierrors.IsNotFound(err):
+		cm = nil
+	case err != nil:
 		return nil, fmt.Errorf("configmap/%s%s in %s: %w", recordPrefix, ref.Name, ref.Namespace, err)
+	}
+	return newRecord(ref, live, cm)
+}
+
+// Records reads what the cluster remembers of all Kustomizations in a
+// namespace, in all where that is "", sorted by namespace and name.
+func (c *Cluster) Records(ctx context.Context, namespace string) ([]*Record, error) {
+	type pair struct{ live, cm *unstructured.Unstructured }
+	found := map[flux.Ref]*pair{}
+	at := func(ref flux.Ref) *pair {
+		if found[ref] == nil {
+			found[ref] = &pair{}
+		}
+		return found[ref]
+	}
+	list, err := c.List(ctx, schema.GroupKind{Group: flux.KustomizeGroup, Kind: kustomizev1.KustomizationKind}, namespace)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range list {
+		at(flux.Ref{Namespace: u.GetNamespace(), Name: u.GetName()}).live = u
+	}
+	p := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+		return c.at(configMaps, namespace).List(ctx, o)
+	})
+	err = p.EachListItem(ctx, metav1.ListOptions{LabelSelector: managedBy + "=" + managedByUs + "," + recordLabel}, func(o runtime.Object) error {
+		u := o.(*unstructured.Unstructured)
+		at(flux.Ref{Namespace: u.GetNamespace(), Name: strings.TrimPrefix(u.GetName(), recordPrefix)}).cm = u
+		return nil
+	})
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	refs := slices.SortedFunc(maps.Keys(found), func(a, b flux.Ref) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+	})
+	records := make([]*Record, 0, len(refs))
+	for _, ref := range refs {
+		rec, err := newRecord(ref, found[ref].live, found[ref].cm)
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, rec)
+	}
+	return records, nil
+}
+
+// newRecord reads a Kustomization and its ConfigMap; each is nil where there is
+// none.
+func newRecord(ref flux.Ref, live, cm *unstructured.Unstructured) (*Record, error) {
+	rec := &Record{Ref: ref, Live: live}
+	var err error
+	if live != nil {
+		if s, ok := live.Object["status"].(map[string]any); ok {
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(s, &rec.Status); err != nil {
+				return nil, fmt.Errorf("%s: status: %w", ref, err)
+			}
+		}
+		if rec.Status.Inventory != nil {
+			if rec.Inventory, err = plan.ReadInventory(rec.Status.Inventory.Entries); err != nil {
+				return nil, fmt.Errorf("%s: status.inventory: %w", ref, err)
+			}
+		}
+	}
+	if cm == nil {
+		if live != nil {
+			rec.note(live)
+		}
+		return rec, nil
 	}
 	if cm.GetLabels()[managedBy] != managedByUs {
 		return nil, fmt.Errorf("configmap/%s in %s is not ours (label %s is not %s): its name is needed for the inventory of %s",
@@ -148,10 +210,10 @@ func (c *Cluster) Load(ctx context.Context, ref flux.Ref) (*Record, error) {
 	}
 	rec.InConfigMap = true
 	rec.note(cm)
-	if rec.Live != nil {
-		rec.note(rec.Live)
+	if live != nil {
+		rec.note(live)
 	}
-	if rec.Live == nil || len(rec.Status.Conditions) == 0 {
+	if live == nil || len(rec.Status.Conditions) == 0 {
 		status.Inventory = rec.Status.Inventory
 		rec.Status = status
 	}

@@ -40,6 +40,10 @@ const (
 	DecryptKey          = KustomizeGroup + "/decrypt"
 )
 
+// RequestKey is the annotation that asks a controller to reconcile now, at any
+// change of its value; status.lastHandledReconcileAt repeats the value then.
+const RequestKey = "reconcile.fluxcd.io/requestedAt"
+
 // FieldManager is the manager of Flux's server-side apply, deliberately ours
 // too: whoever applies next finds its own fields.
 const FieldManager = "kustomize-controller"

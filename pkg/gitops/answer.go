@@ -34,7 +34,7 @@ func (e *Engine) Preview(r *Run) SyncReport {
 			Status: StatusReady, Reason: reasonSucceeded, Changes: []ChangeReport{}, Problems: p.Problems}
 		switch {
 		case p.Suspended:
-			k.Status, k.Reason, k.Message = StatusSuspended, reasonSuspended, "suspended"
+			k.Status, k.Reason, k.Message = StatusSuspended, reasonSuspended, p.suspended()
 		case len(p.Problems) > 0:
 			k.Status, k.Reason, k.Message = StatusFailed, p.reason, p.Problems[0].Message
 		case p.Parent != nil && bad[p.Parent]:

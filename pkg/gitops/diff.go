@@ -88,7 +88,7 @@ func (e *Engine) Diff(r *Run, showSecrets bool) DiffReport {
 		k := KustomizationDiffReport{Namespace: p.Namespace, Name: p.Name, Path: p.Path(), Status: StatusReady, Changes: []DiffChange{}, Problems: p.Problems}
 		switch {
 		case p.Suspended:
-			k.Status, k.Message = StatusSuspended, "suspended"
+			k.Status, k.Message = StatusSuspended, p.suspended()
 		case len(p.Problems) > 0:
 			k.Status, k.Message = StatusFailed, p.Problems[0].Message
 		default:

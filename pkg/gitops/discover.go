@@ -270,13 +270,8 @@ func (e *Engine) load(ctx context.Context, r *Run, p *Planned) error {
 	if p.record, err = e.Cluster.Load(ctx, p.Ref); err != nil {
 		return err
 	}
-	suspended := p.Spec.Suspend
-	if p.record.Live != nil {
-		if live, err := flux.ParseKustomization(object.Object{Unstructured: p.record.Live}); err == nil && live.Spec.Suspend && e.suspendedByHand(p.record.Live) {
-			suspended = true // what Git itself had suspended, Git resumes
-		}
-	}
-	p.Suspended = suspended && !e.Options.IncludeSuspended
+	// What Git itself had suspended, Git resumes.
+	p.Suspended = (p.Spec.Suspend || p.record.SuspendedByHand(e.Cluster.FieldManager)) && !e.Options.IncludeSuspended
 	if p.Suspended || p.Parent == nil && p.Object.Unstructured == nil {
 		return nil
 	}

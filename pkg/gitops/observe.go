@@ -355,6 +355,9 @@ func (e *Engine) decideAll(ctx context.Context, r *Run, live liveObjects) error 
 		for i := range p.Changes {
 			c := &p.Changes[i]
 			c.Live = live.of(p, c.Entry())
+			if c.Live != nil && e.suspendedByHand(c.Live) && c.Object != nil {
+				keepSuspended(c.Object.Unstructured)
+			}
 			if c.Action == plan.Skip {
 				continue
 			}
@@ -460,6 +463,14 @@ func (e *Engine) decide(ctx context.Context, p *Planned, c *plan.Change, o *obse
 func (e *Engine) suspendedByHand(live *unstructured.Unstructured) bool {
 	suspended, _, _ := unstructured.NestedBool(live.Object, "spec", "suspend")
 	return suspended && flux.IsFluxGroup(live.GroupVersionKind().Group) && !cluster.Owns(live, e.Cluster.FieldManager, "spec", "suspend")
+}
+
+// keepSuspended takes suspend: false out of what is declared, so that to apply it
+// does not end what somebody began in the cluster.
+func keepSuspended(desired *unstructured.Unstructured) {
+	if suspend, set, _ := unstructured.NestedBool(desired.Object, "spec", "suspend"); set && !suspend {
+		unstructured.RemoveNestedField(desired.Object, "spec", "suspend")
+	}
 }
 
 func (e *Engine) mayRecreate(p *Planned, c *plan.Change) bool {

@@ -119,7 +119,7 @@ func (e *Engine) planRemoval(ctx context.Context, r *Run, ref flux.Ref, desired 
 			return nil, err
 		}
 	}
-	p.Suspended = p.Spec.Suspend
+	p.Suspended, _ = rec.Suspended()
 	if p.Suspended || !deletes(p.Kustomization) {
 		return p, nil
 	}
@@ -141,6 +141,14 @@ func (e *Engine) planRemoval(ctx context.Context, r *Run, ref flux.Ref, desired 
 	}
 	p.Spec.Prune = true // what its deletionPolicy says of its end is what counts now
 	return p, e.planPrune(ctx, r, p, desired, nil)
+}
+
+// suspended says so, with the reason that somebody gave.
+func (p *Planned) suspended() string {
+	if _, reason := p.record.Suspended(); reason != "" {
+		return "suspended (" + reason + ")"
+	}
+	return "suspended"
 }
 
 // deletes reports whether the end of k is the end of what it owns.
