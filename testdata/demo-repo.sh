@@ -79,6 +79,8 @@ apiVersion: v1
 kind: Namespace
 metadata:
   name: flux-system
+  annotations:
+    kustomize.toolkit.fluxcd.io/prune: disabled
 EOF
 	cat >security/registry.template.yaml <<EOF
 apiVersion: v1
