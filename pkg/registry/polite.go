@@ -23,6 +23,10 @@ const maxBody = 64 << 20
 type polite struct {
 	inner http.RoundTripper
 	*limits
+	pings struct {
+		mu  sync.Mutex
+		all map[string]*ping
+	}
 }
 
 // limits are what all transports of a Client know of the hosts.
@@ -35,6 +39,13 @@ type limits struct {
 }
 
 func (p *polite) RoundTrip(req *http.Request) (*http.Response, error) {
+	if isPing(req) {
+		return p.pinged(req, p.send)
+	}
+	return p.send(req)
+}
+
+func (p *polite) send(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	for attempt := 1; ; attempt++ {
 		if rest := p.rest(req.URL.Host); rest > 0 {

@@ -103,6 +103,11 @@ func TestManyRepositories(t *testing.T) {
 		requests = append(requests, Request{Image: s.host() + "/" + name})
 	}
 	c, _ := client()
+	defer func() {
+		if want := 1 + len(requests); len(s.requests) != want { // how to log in is asked once
+			t.Errorf("%d requests, want %d", len(s.requests), want)
+		}
+	}()
 	for i, a := range c.All(t.Context(), requests) {
 		switch {
 		case i == 7 && a.Err == nil:
