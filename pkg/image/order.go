@@ -84,8 +84,12 @@ func (p Policy) semver(constraint string) (order, error) {
 		if all.in = in; len(in) == 0 {
 			return all.noVersion(constraint)
 		}
-		slices.SortFunc(in, func(a, b Verdict) int {
-			return cmp.Or(versions[b.Extracted].Compare(versions[a.Extracted]), strings.Compare(b.Extracted, a.Extracted))
+		keys := make([]*semver.Version, len(in))
+		for i, v := range in {
+			keys[i] = versions[v.Extracted]
+		}
+		reorder(in, func(a, b int) int {
+			return cmp.Or(keys[b].Compare(keys[a]), strings.Compare(in[b].Extracted, in[a].Extracted))
 		})
 		c.Reason = fmt.Sprintf("the highest of %s in %q", count(len(in), "version"), constraint)
 		if ties := equals(in, func(v Verdict) bool { return versions[v.Extracted].Equal(versions[in[0].Extracted]) }); len(ties) > 0 {
@@ -177,12 +181,17 @@ func numerical(all *candidates, c *Choice, desc bool) error {
 	if desc {
 		sign = -1
 	}
-	slices.SortFunc(all.in, func(a, b Verdict) int {
-		byValue := sign * cmp.Compare(numbers[b.Extracted], numbers[a.Extracted])
-		if byValue == 0 && all.filtered && a.Extracted != b.Extracted {
-			byValue = sign * compareExactly(b.Extracted, a.Extracted)
+	keys := make([]float64, len(all.in))
+	for i, v := range all.in {
+		keys[i] = numbers[v.Extracted]
+	}
+	reorder(all.in, func(i, j int) int {
+		a, b := all.in[i].Extracted, all.in[j].Extracted
+		byValue := sign * cmp.Compare(keys[j], keys[i])
+		if byValue == 0 && all.filtered && a != b {
+			byValue = sign * compareExactly(b, a)
 		}
-		return cmp.Or(byValue, strings.Compare(a.Extracted, b.Extracted))
+		return cmp.Or(byValue, strings.Compare(a, b))
 	})
 	first := all.in[0]
 	c.Reason = fmt.Sprintf("the %s of %s", map[bool]string{false: "largest", true: "smallest"}[desc], count(len(all.in), "number"))
@@ -201,6 +210,21 @@ func numerical(all *candidates, c *Choice, desc bool) error {
 	c.warn(all.policy.problem("image-precision", "spec.policy.numerical", "%s and %s are the same number to Flux, whose numbers are exact up to 2^53: %s",
 		first.Tag, some(names(ties)), rule), "order by fewer digits, or alphabetically where all have the same length")
 	return nil
+}
+
+// reorder sorts by index, so that what is compared can stand beside the verdicts,
+// which are large.
+func reorder(in []Verdict, compare func(i, j int) int) {
+	order := make([]int, len(in))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, compare)
+	out := make([]Verdict, len(in))
+	for to, from := range order {
+		out[to] = in[from]
+	}
+	copy(in, out)
 }
 
 // compareExactly compares what ParseFloat has taken for equal. 0 where it cannot

@@ -110,11 +110,13 @@ func byCreated(all *candidates, c *Choice, facts Facts) error {
 		p.Hint = "builders that are reproducible say 1970 or nothing: set the annotation org.opencontainers.image.created, or " + OrderAnnotation + ": commit"
 		return p
 	}
+	keys := make([]time.Time, len(all.in))
 	for i := range all.in {
-		all.in[i].fact = "built " + facts[all.in[i].Tag].Created.Format(time.RFC3339)
+		keys[i] = facts[all.in[i].Tag].Created
+		all.in[i].fact = "built " + keys[i].Format(time.RFC3339)
 	}
-	slices.SortFunc(all.in, func(a, b Verdict) int {
-		return cmp.Or(facts[b.Tag].Created.Compare(facts[a.Tag].Created), strings.Compare(b.Tag, a.Tag))
+	reorder(all.in, func(a, b int) int {
+		return cmp.Or(keys[b].Compare(keys[a]), strings.Compare(all.in[b].Tag, all.in[a].Tag))
 	})
 	first := all.in[0]
 	c.Reason = fmt.Sprintf("the newest of %s, %s", count(len(all.in), "image"), first.fact)
@@ -140,15 +142,17 @@ func byCommit(all *candidates, c *Choice, own Own, facts Facts) error {
 		p.Hint = "check " + BranchAnnotation + ", and what spec.filterTags.extract makes of a tag: it is to be the commit, 7 to 40 digits"
 		return p
 	}
+	keys := make([]int, len(all.in))
 	for i := range all.in {
 		f := facts[all.in[i].Tag]
+		keys[i] = f.Behind
 		all.in[i].fact = fmt.Sprintf("commit %s, the newest", f.Commit[:12])
 		if f.Behind > 0 {
 			all.in[i].fact = fmt.Sprintf("commit %s, %s behind", f.Commit[:12], count(f.Behind, "commit"))
 		}
 	}
-	slices.SortFunc(all.in, func(a, b Verdict) int {
-		return cmp.Or(cmp.Compare(facts[a.Tag].Behind, facts[b.Tag].Behind), strings.Compare(b.Tag, a.Tag))
+	reorder(all.in, func(a, b int) int {
+		return cmp.Or(cmp.Compare(keys[a], keys[b]), strings.Compare(all.in[b].Tag, all.in[a].Tag))
 	})
 	first := all.in[0]
 	if f := facts[first.Tag]; f.Ambiguous {
