@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
@@ -13,48 +15,72 @@ import (
 
 // Engine opens the source, then the cluster: what is wrong at hand is told
 // before anything is asked of a server. workTree reads the files on the disk
-// rather than the commit. o.Path is filled in.
+// rather than the commit. Outside of any repository, and without --source, the
+// cluster says what the source is.
 func (s *Source) Engine(ctx context.Context, env *Env, o gitops.Options, fieldManager string, workTree bool) (*gitops.Engine, error) {
 	keys, err := secret.Find(secret.FindOptions{KeyFile: s.AgeKeyFile, Getenv: env.Getenv})
 	if err != nil {
 		return nil, err
 	}
-	auth, err := s.Auth(env)
+	auth, err := s.Auth(ctx, env)
 	if err != nil {
 		return nil, err
 	}
-	registries := &registry.Client{UserAgent: UserAgent()}
-	var snap *source.Snapshot
+	e := &gitops.Engine{Keys: keys, Auth: auth, Registries: &registry.Client{UserAgent: UserAgent()}, Options: o, Actor: env.Actor()}
+	e.Options.KeepSpec = s.Ref != "" && len(o.Names) > 0
 	if strings.HasPrefix(s.Source, "oci://") {
-		snap, err = gitops.OpenOCI(ctx, registries, s.Source, s.Ref)
+		e.Source, err = gitops.OpenOCI(ctx, e.Registries, s.Source, s.Ref)
 	} else {
-		snap, err = source.Open(ctx, source.Options{Source: s.Source, Ref: s.Ref, WorkTree: workTree, Auth: auth, Submodules: true})
+		e.Source, err = source.Open(ctx, source.Options{Source: s.Source, Ref: s.Ref, WorkTree: workTree, Auth: auth, Submodules: true})
 	}
-	if err != nil {
+	nowhere := errors.Is(err, source.ErrNoRepository)
+	if err != nil && !nowhere {
 		return nil, err
 	}
-	k8s, err := cluster.Connect(env.Kube, UserAgent())
-	if err != nil {
+	if nowhere {
+		return e, s.fromCluster(ctx, env, e, fieldManager, err)
+	}
+	if e.Cluster, err = cluster.Connect(env.Kube, UserAgent()); err != nil {
 		return nil, err
 	}
-	k8s.FieldManager = fieldManager
+	e.Cluster.FieldManager = fieldManager
 	if s.Path == "" {
-		if err := k8s.Reach(ctx); err != nil {
+		if err := e.Cluster.Reach(ctx); err != nil {
 			return nil, err
 		}
-		rec, err := k8s.Load(ctx, o.Root)
+		rec, err := e.Cluster.Load(ctx, o.Root)
 		if err != nil {
 			return nil, err
 		}
-		s.remembered = gitops.RememberedPath(rec, snap.Prefix)
+		s.remembered = gitops.RememberedPath(rec, e.Source.Prefix)
 	}
-	if o.Path, err = s.EntryPath(snap, k8s.Context); err != nil {
+	if e.Options.Path, err = s.EntryPath(e.Source, e.Cluster.Context); err != nil {
 		return nil, err
 	}
 	if s.Path != "" {
-		if err := k8s.Reach(ctx); err != nil {
+		if err := e.Cluster.Reach(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return &gitops.Engine{Cluster: k8s, Source: snap, Keys: keys, Auth: auth, Registries: registries, Options: o, Actor: env.Actor()}, nil
+	return e, nil
+}
+
+// fromCluster takes root and source from the cluster; why says why there is none
+// at hand.
+func (s *Source) fromCluster(ctx context.Context, env *Env, e *gitops.Engine, fieldManager string, why error) (err error) {
+	if e.Cluster, err = cluster.Connect(env.Kube, UserAgent()); err == nil {
+		err = e.Cluster.Reach(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("%w, and no cluster to take one from: %s", why, err)
+	}
+	e.Cluster.FieldManager = fieldManager
+	if err := e.FromCluster(ctx, s.Ref); err != nil {
+		return err
+	}
+	if s.Path == "" {
+		s.remembered = e.Options.Path
+	}
+	e.Options.Path, err = s.EntryPath(e.Source, e.Cluster.Context)
+	return err
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,7 +13,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/ui"
 )
@@ -80,13 +83,14 @@ type Source struct {
 	GitTokenFile            string
 	GitSSHKey               string
 	GitKnownHosts           string
+	GitSecret               string
 
 	remembered string // where the cluster says that the root is, "" for nowhere
 }
 
 // AddFlags adds --source and its kin.
 func (s *Source) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&s.Source, "source", "", "Directory, or https, http, ssh, file, oci or git@host:path URL. Default: the Git repository around the current directory.")
+	f.StringVar(&s.Source, "source", "", "Directory, or https, http, ssh, file, oci or git@host:path URL. Default: the Git repository around the current directory, else the source of the root in the cluster.")
 	f.StringVar(&s.Ref, "ref", "", "Branch, tag, semver range, refs/… or commit. Default: HEAD, or the remote's default branch.")
 	f.StringVar(&s.Path, "path", "", "Entry directory in the source. Default: clusters/<kube context>.")
 	f.StringVar(&s.Name, "name", "flux-system", "Root Kustomization, [NAMESPACE/]NAME, where the entry does not declare one.")
@@ -94,12 +98,16 @@ func (s *Source) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.GitUsername, "git-username", "", "User for Git over https; GITOPS_GIT_USERNAME.")
 	f.StringVar(&s.GitTokenFile, "git-token-file", "", "File with the password or token for Git over https; GITOPS_GIT_TOKEN, GITOPS_GIT_TOKEN_FILE.")
 	f.StringVar(&s.GitSSHKey, "git-ssh-key", "", "Private key for Git over ssh; GITOPS_GIT_SSH_KEY. Else the ssh agent and ~/.ssh.")
+	f.StringVar(&s.GitSecret, "git-secret", "", "Secret in the cluster, NAMESPACE/NAME, with the credentials for Git in Flux's keys.")
 	f.StringVar(&s.GitKnownHosts, "git-known-hosts", "", "Host keys for Git over ssh; GITOPS_GIT_KNOWN_HOSTS. Else ~/.ssh/known_hosts.")
 }
 
-// Auth reads the files that the flags name.
-func (s *Source) Auth(env *Env) (source.Auth, error) {
+// Auth reads the files, and the Secret, that the flags name.
+func (s *Source) Auth(ctx context.Context, env *Env) (source.Auth, error) {
 	auth := source.Auth{Env: env.Environ, Username: s.GitUsername}
+	if s.GitSecret != "" {
+		return s.secretAuth(ctx, env, auth)
+	}
 	if s.GitTokenFile != "" {
 		token, err := readFlagFile("git-token-file", s.GitTokenFile)
 		if err != nil {
@@ -120,6 +128,43 @@ func (s *Source) Auth(env *Env) (source.Auth, error) {
 		}
 	}
 	return auth, nil
+}
+
+// secretAuth is what the Secret of --git-secret has.
+func (s *Source) secretAuth(ctx context.Context, env *Env, auth source.Auth) (source.Auth, error) {
+	namespace, name, ok := strings.Cut(s.GitSecret, "/")
+	if !ok || namespace == "" || name == "" || strings.Contains(name, "/") {
+		return auth, &usageError{msg: fmt.Sprintf("--git-secret %s: want NAMESPACE/NAME", s.GitSecret)}
+	}
+	for flag, value := range map[string]string{"git-username": s.GitUsername, "git-token-file": s.GitTokenFile, "git-ssh-key": s.GitSSHKey, "git-known-hosts": s.GitKnownHosts} {
+		if value != "" {
+			return auth, &usageError{msg: "--git-secret has all credentials: it and --" + flag + " exclude each other"}
+		}
+	}
+	k8s, err := cluster.Connect(env.Kube, UserAgent())
+	if err != nil {
+		return auth, err
+	}
+	if err := k8s.Reach(ctx); err != nil {
+		return auth, err
+	}
+	where := fmt.Sprintf("secret/%s in %s", name, namespace)
+	data, ok, err := gitops.SecretData(ctx, k8s, namespace, name)
+	if err != nil {
+		return auth, fmt.Errorf("--git-secret: %w", err)
+	}
+	if !ok {
+		return auth, &usageError{msg: fmt.Sprintf("--git-secret: %s is not in cluster %s", where, k8s.Context), hint: fmt.Sprintf("kubectl -n %s get secrets", namespace)}
+	}
+	c := source.Credentials{Where: where, Data: data}
+	if data["githubAppID"] != "" {
+		c.Provider = "github"
+	}
+	url := s.Source
+	if !strings.Contains(url, "://") && !strings.Contains(url, "@") {
+		url = "" // a checkout: its remote tells
+	}
+	return auth.WithSecret(ctx, url, c)
 }
 
 func readFlagFile(flag, name string) ([]byte, error) {

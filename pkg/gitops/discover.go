@@ -146,6 +146,9 @@ func (e *Engine) findRoot(ctx context.Context, r *Run) (*Planned, error) {
 	r.Root, r.Kustomizations = root, []*Planned{root}
 	e.render(ctx, r, root)
 	own, ok := e.ownRoot(root)
+	if !ok && e.clusterRoot != nil {
+		own, ok = *e.clusterRoot, true
+	}
 	if ok {
 		root.Spec.SourceRef = own.Spec.SourceRef
 	}
@@ -270,6 +273,9 @@ func (e *Engine) load(ctx context.Context, r *Run, p *Planned) error {
 	if p.record, err = e.Cluster.Load(ctx, p.Ref); err != nil {
 		return err
 	}
+	if err := e.keepSpec(p); err != nil {
+		return err
+	}
 	// What Git itself had suspended, Git resumes.
 	p.Suspended = (p.Spec.Suspend || p.record.SuspendedByHand(e.Cluster.FieldManager)) && !e.Options.IncludeSuspended
 	if p.Suspended || p.Parent == nil && p.Object.Unstructured == nil {
@@ -286,6 +292,21 @@ func (e *Engine) load(ctx context.Context, r *Run, p *Planned) error {
 	if p.snapshot == nil {
 		e.resolveSource(ctx, r, p)
 	}
+	return nil
+}
+
+// keepSpec leaves p the spec that the cluster has, where the user named it and
+// wants the content of another ref only.
+func (e *Engine) keepSpec(p *Planned) error {
+	if !e.Options.KeepSpec || p.record.Live == nil || !slices.Contains(e.Options.Names, p.Ref) {
+		return nil
+	}
+	live, err := flux.ParseKustomization(object.Object{Unstructured: p.record.Live})
+	if err != nil {
+		return err
+	}
+	live.Object = p.Object // where it stands, for messages
+	p.Kustomization = live
 	return nil
 }
 

@@ -37,6 +37,8 @@ type Engine struct {
 	begun    bool   // the first line is out
 	locked   bool   // no other run writes
 	identity string // of the source, as the cluster remembers it
+
+	clusterRoot *flux.Kustomization // the root as the cluster has it, where there was no source at hand
 }
 
 // Options are the decisions of the user, as flags state them (see cli.md).
@@ -45,6 +47,7 @@ type Options struct {
 	Root flux.Ref // the root Kustomization where the entry does not declare one
 
 	Names            []flux.Ref // only these and what they depend on; all if empty
+	KeepSpec         bool       // those of Names keep the spec that the cluster has
 	NoDeps           bool
 	IncludeSuspended bool
 

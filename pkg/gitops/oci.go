@@ -27,21 +27,26 @@ func OpenOCI(ctx context.Context, c *registry.Client, url, ref string) (*source.
 	} else if i := strings.LastIndexByte(image, ':'); i > strings.LastIndexByte(image, '/') {
 		image, ref = image[:i], firstOf(ref, image[i+1:])
 	}
-	want := registry.Ref{Tag: ref}
-	if strings.HasPrefix(ref, "sha256:") {
-		want = registry.Ref{Digest: ref}
-	} else if _, err := semver.NewConstraint(ref); ref != "" && err == nil && strings.ContainsAny(ref, "<>=~^*x, ") {
-		want = registry.Ref{SemVer: ref}
-	}
 	r, err := c.Open(registry.Request{Image: image, Of: sourcev1.OCIRepositoryKind})
 	if err != nil {
 		return nil, err
 	}
-	s, err := pull(ctx, r, want, sourcev1.OCIRepositorySpec{URL: sourcev1.OCIRepositoryPrefix + image}, nil)
+	s, err := pull(ctx, r, ociRef(ref), sourcev1.OCIRepositorySpec{URL: sourcev1.OCIRepositoryPrefix + image}, nil)
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("%s%w", sourcev1.OCIRepositoryPrefix, err) // the image's name begins it
 	}
 	return s, err
+}
+
+// ociRef is what --ref means of an artifact.
+func ociRef(ref string) registry.Ref {
+	if strings.HasPrefix(ref, "sha256:") {
+		return registry.Ref{Digest: ref}
+	}
+	if _, err := semver.NewConstraint(ref); ref != "" && err == nil && strings.ContainsAny(ref, "<>=~^*x, ") {
+		return registry.Ref{SemVer: ref}
+	}
+	return registry.Ref{Tag: ref}
 }
 
 func firstOf(a, b string) string {

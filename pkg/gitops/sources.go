@@ -125,7 +125,7 @@ func (e *Engine) gitArtifact(ctx context.Context, r *Run, of flux.Ref, id object
 	var err error
 	if !a.atHand {
 		e.progress(of, "fetching "+source.ShownURL(git.Spec.URL))
-		if a.snapshot, err = e.fetchGit(ctx, r, git); err != nil {
+		if a.snapshot, err = e.fetchGit(ctx, r, git, "", false); err != nil {
 			return artifact{err: sourceFailed(id, "source", err)}
 		}
 	}
@@ -176,8 +176,10 @@ func (e *Engine) gitContent(ctx context.Context, r *Run, of flux.Ref, id object.
 	return c, nil
 }
 
-// fetchGit opens a GitRepository at its server.
-func (e *Engine) fetchGit(ctx context.Context, r *Run, git flux.GitRepository) (*source.Snapshot, error) {
+// fetchGit opens a GitRepository at its server: at other, where that is given,
+// instead of its spec.ref. atHand says that it is to be the source at hand, for
+// which the user's own credentials are, if there are any.
+func (e *Engine) fetchGit(ctx context.Context, r *Run, git flux.GitRepository, other string, atHand bool) (*source.Snapshot, error) {
 	s := git.Spec
 	c := source.Credentials{Where: git.Where(), Provider: s.Provider}
 	var err error
@@ -199,6 +201,13 @@ func (e *Engine) fetchGit(ctx context.Context, r *Run, git flux.GitRepository) (
 	if err != nil {
 		return nil, err
 	}
+	if atHand && e.Auth.Given() {
+		auth = e.Auth
+	}
+	open := source.Options{Source: s.URL, Ref: other, Auth: auth, Submodules: s.RecurseSubmodules}
+	if other != "" {
+		return source.Open(ctx, open)
+	}
 	ref := source.Reference{}
 	if s.Reference != nil {
 		ref = source.Reference{Branch: s.Reference.Branch, Tag: s.Reference.Tag, SemVer: s.Reference.SemVer, Name: s.Reference.Name, Commit: s.Reference.Commit}
@@ -210,7 +219,8 @@ func (e *Engine) fetchGit(ctx context.Context, r *Run, git flux.GitRepository) (
 	if suspended {
 		ref.Commit = source.CommitOf(revision)
 	}
-	return source.Open(ctx, source.Options{Source: s.URL, Reference: &ref, Auth: auth, Submodules: s.RecurseSubmodules})
+	open.Reference = &ref
+	return source.Open(ctx, open)
 }
 
 // suspendedAt reports whether a source is suspended, in Git or in the cluster,

@@ -38,6 +38,9 @@ func (e *Engine) data(ctx context.Context, r *Run, id object.ID) (data map[strin
 // renders, as a bootstrap leaves those that it made by hand. Sealed ones are
 // opened with the keys at hand.
 func (e *Engine) secretFile(id object.ID) (data map[string]string, ok bool) {
+	if e.Source == nil { // it is being looked for itself
+		return nil, false
+	}
 	files := secret.Overlay(e.Source.FS, e.Keys, secret.OverlayOptions{Configured: true, IgnoreMAC: e.Options.IgnoreMAC})
 	_ = fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !slices.Contains([]string{".yaml", ".yml"}, path.Ext(name)) {

@@ -37,6 +37,17 @@ type Auth struct {
 	Env []string
 }
 
+// Given reports whether a holds credentials that somebody gave for this run.
+func (a Auth) Given() bool {
+	env := environment(a.Env)
+	for _, name := range []string{"GITOPS_GIT_TOKEN", "GITOPS_GIT_TOKEN_FILE", "GITOPS_GIT_SSH_KEY"} {
+		if env.get(name) != "" {
+			return true
+		}
+	}
+	return a.Password != "" || a.BearerToken != "" || len(a.SSHKey) > 0
+}
+
 // credential is what is sent to an https server.
 type credential struct {
 	kind               string // for messages: where it comes from, never what it is

@@ -19,7 +19,7 @@ type Credentials struct {
 // WithSecret are the credentials for url that a GitRepository's Secrets hold, in Flux's keys
 // (pkg/git, NewAuthOptions): username and password, or bearerToken, for https; identity, password
 // as its passphrase, and known_hosts for ssh; ca.crt (caFile), tls.crt (certFile) and tls.key
-// (keyFile). Nothing of a is kept but its Env, less what is the user's for the source at hand.
+// (keyFile). Without a url it is ssh where there is an identity. Nothing of a is kept but its Env, less what is the user's for the source at hand.
 func (a Auth) WithSecret(ctx context.Context, url string, c Credentials) (Auth, error) {
 	// The user's own token is for the repository at hand: another server gets what its Secret has,
 	// else what ssh and Git keep for that server.
@@ -38,6 +38,9 @@ func (a Auth) WithSecret(ctx context.Context, url string, c Credentials) (Auth, 
 	r, _, err := parseRemote(url)
 	if err != nil {
 		return out, err
+	}
+	if url == "" && c.Data["identity"] != "" {
+		r.scheme = "ssh"
 	}
 	out.CACert, out.ClientCert, out.ClientKey = first("ca.crt", "caFile"), first("tls.crt", "certFile"), first("tls.key", "keyFile")
 	switch c.Provider {

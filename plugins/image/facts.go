@@ -20,7 +20,7 @@ import (
 // decisions at once.
 func (s *session) facts(ctx context.Context, o *cli.Source, t *tree, all []decision) error {
 	dates := openDates(s.env)
-	history := &histories{auth: func(url string) (source.Auth, error) { return s.commitAuth(o, t, url) }}
+	history := &histories{auth: func(url string) (source.Auth, error) { return s.commitAuth(ctx, o, t, url) }}
 	var wg sync.WaitGroup
 	for i := range all {
 		d := &all[i]
@@ -127,10 +127,10 @@ func branchRef(branch string) string {
 // commitAuth is what the server of a commit repository may be shown. Its URL
 // stands in Git, so what the user gave for the source goes to the server of the
 // source alone; ssh keys and credential helpers, which know hosts, go anywhere.
-func (s *session) commitAuth(o *cli.Source, t *tree, url string) (source.Auth, error) {
+func (s *session) commitAuth(ctx context.Context, o *cli.Source, t *tree, url string) (source.Auth, error) {
 	for _, remote := range t.remotes {
 		if source.SameHost(remote, url) {
-			return o.Auth(s.env)
+			return o.Auth(ctx, s.env)
 		}
 	}
 	return source.Auth{Env: slices.DeleteFunc(slices.Clone(s.env.Environ), func(v string) bool { return strings.HasPrefix(v, "GITOPS_GIT_") })}, nil

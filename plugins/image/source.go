@@ -82,7 +82,7 @@ func (s *session) read(ctx context.Context, o *readOptions) (*tree, error) {
 	if o.fromCluster {
 		return s.readCluster(ctx)
 	}
-	auth, err := o.Source.Auth(s.env)
+	auth, err := o.Source.Auth(ctx, s.env)
 	if err != nil {
 		return nil, err
 	}

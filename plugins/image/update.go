@@ -124,7 +124,7 @@ func runUpdate(ctx context.Context, c *cobra.Command, env *cli.Env, o *updateOpt
 		return err
 	}
 	defer s.ui.Close()
-	auth, err := o.Source.Auth(env)
+	auth, err := o.Source.Auth(ctx, env)
 	if err != nil {
 		return err
 	}
