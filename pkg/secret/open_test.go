@@ -46,7 +46,7 @@ func TestWrongKeySaysWhoseKeysAreHeld(t *testing.T) {
 	if ke, _ := errors.AsType[*secret.KeyError](err); ke == nil || len(ke.Held) != 2 || ke.Held[0] != third.public {
 		t.Fatalf("got %#v", err)
 	}
-	if want := "sops rotate -i --add-age " + other.public + " a.yaml"; !strings.Contains(err.(secret.Problem).Hint, want) {
+	if want := "kubectl gitops secret updatekeys --add-recipient " + other.public + " ."; !strings.Contains(err.(secret.Problem).Hint, want) {
 		t.Errorf("hint %q lacks %q", err.(secret.Problem).Hint, want)
 	}
 	if len(err.Error()) > 400 {

@@ -136,7 +136,7 @@ func problem(f Sealed, err error) Problem {
 		if len(ke.Held) > 0 && slices.ContainsFunc(ke.Recipients, isAge) {
 			p.Kind = WrongKey
 		}
-		p.Hint = keyHint(f.Path, ke)
+		p.Hint = keyHint(ke)
 		return p
 	}
 	if ft := new(fault); errors.As(err, &ft) {
@@ -156,13 +156,13 @@ func problem(f Sealed, err error) Problem {
 }
 
 // keyHint says how to get at a key for the recipients of a file.
-func keyHint(path string, e *KeyError) string {
+func keyHint(e *KeyError) string {
 	var hints []string
 	if slices.ContainsFunc(e.Recipients, isAge) {
 		hints = append(hints, "export SOPS_AGE_KEY_FILE=FILE, or --age-key-file FILE; "+
 			"for a key in the cluster: kubectl gitops secret install-key --age-key-file FILE")
 		if i := slices.IndexFunc(e.Held, func(r string) bool { return isAge(r) && !strings.HasPrefix(r, "age1pq1") }); i >= 0 {
-			hints = append(hints, fmt.Sprintf("or, where it can be opened: sops rotate -i --add-age %s %s", quoted(e.Held[i]), quoted(path)))
+			hints = append(hints, "or, where it can be opened: kubectl gitops secret updatekeys --add-recipient "+quoted(e.Held[i])+" .")
 		}
 	}
 	for _, h := range []struct{ prefix, hint string }{

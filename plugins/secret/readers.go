@@ -21,6 +21,7 @@ import (
 // readersOptions are the flags of updatekeys and rotate.
 type readersOptions struct {
 	cli.Output
+	recipientOptions
 	paths      []string
 	rotate     bool
 	dryRun     bool
@@ -30,7 +31,9 @@ type readersOptions struct {
 // ReadersReport is what updatekeys and rotate print for -o json.
 type ReadersReport struct {
 	Report
-	Files []ReadersFile `json:"files"`
+	// Configs are the .sops.yaml files that were changed with the files.
+	Configs []string      `json:"configs"`
+	Files   []ReadersFile `json:"files"`
 }
 
 // ReadersFile is one sealed file and who can read it.
@@ -59,17 +62,26 @@ func newReadersCommand(env *cli.Env, rotate bool, runF func(context.Context, *co
 today. What is sealed stays as it is. Of a directory every sealed file in it is
 taken; symbolic links are not followed.
 
+With --add-recipient and --remove-recipient the rules are changed with the files: in
+.sops.yaml everything else stays byte by byte.
+
 All files are written, or none. Who could read a file and cannot any more still
 has what it held before: change those values too.
 
 Exit codes: 0 done · 1 a file failed, and nothing was written; or, with --dry-run,
 something would change · 2 could not or would not start.`,
 		Example: examples(env, `  # what would change
-  %[1]s updatekeys --dry-run .`),
+  %[1]s updatekeys --dry-run .
+
+  # a colleague who is to read everything from now on
+  %[1]s updatekeys --add-recipient age1… .`),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.paths = args
 			if len(args) == 0 {
 				return cli.Usage(c, "which files? want PATH…, as in: %s .", c.CommandPath())
+			}
+			if err := o.complete(c); err != nil {
+				return err
 			}
 			return runF(c.Context(), c, env, o)
 		},
@@ -80,12 +92,14 @@ something would change · 2 could not or would not start.`,
 		c.Long = strings.Replace(c.Long, `Seal the data key of each file to the recipients that the rules of .sops.yaml name
 today. What is sealed stays as it is. Of`, `Seal every value of each file anew, with a new data key, to the recipients that the
 rules of .sops.yaml name today. What is in clear stays as it is. Of`, 1)
-		c.Example = examples(env, `  # after a reader was removed from .sops.yaml
-  %[1]s rotate apps/`)
+		c.Example = examples(env, `  # somebody leaves the team
+  %[1]s rotate --remove-recipient age1… .`)
 	}
 	f := c.Flags()
 	o.Output.AddFlags(f)
 	f.BoolVar(&o.dryRun, "dry-run", false, "Say what would change, and write nothing.")
+	f.StringArrayVar(&o.add, "add-recipient", nil, "Let this age recipient read the files too, and say so in their rules.")
+	f.StringArrayVar(&o.remove, "remove-recipient", nil, "Let this age recipient read the files no more, and say so in their rules.")
 	f.StringVar(&o.ageKeyFile, "age-key-file", "", "Age identities to open with, besides those that sops finds.")
 	return c
 }
@@ -110,6 +124,19 @@ func readers(ctx context.Context, c *cobra.Command, env *cli.Env, o *readersOpti
 		return err
 	}
 	rules := secret.Rules{Dir: dir, Config: env.Getenv("SOPS_CONFIG")}.Cached()
+	var configs []secret.Change
+	if o.some() {
+		var again []string
+		for _, a := range o.add {
+			again = append(again, "--add-recipient "+a)
+		}
+		for _, d := range o.remove {
+			again = append(again, "--remove-recipient "+d)
+		}
+		if configs, err = o.configs(rules, files, c.CommandPath()+" "+strings.Join(again, " ")); err != nil {
+			return err
+		}
+	}
 	results := make([]ReadersFile, len(files))
 	changes := make([]*secret.Change, len(files))
 	failures := make([]error, len(files))
@@ -132,11 +159,11 @@ func readers(ctx context.Context, c *cobra.Command, env *cli.Env, o *readersOpti
 			results, changes, failures = slices.Delete(results, i, i+1), slices.Delete(changes, i, i+1), slices.Delete(failures, i, i+1)
 		}
 	}
-	return o.finish(r, env, results, changes, failures)
+	return o.finish(r, env, results, changes, failures, configs)
 }
 
 // finish writes what changed, if nothing failed, and reports.
-func (o *readersOptions) finish(r *run, env *cli.Env, results []ReadersFile, changes []*secret.Change, failures []error) error {
+func (o *readersOptions) finish(r *run, env *cli.Env, results []ReadersFile, changes []*secret.Change, failures []error, configs []secret.Change) error {
 	var write []secret.Change
 	removed := false
 	for i := range results {
@@ -149,13 +176,27 @@ func (o *readersOptions) finish(r *run, env *cli.Env, results []ReadersFile, cha
 			write = append(write, *changes[i])
 		}
 	}
+	write = append(write, configs...)
 	if len(r.failed) == 0 && !o.dryRun {
 		if err := secret.Write(write); err != nil {
 			return err
 		}
 	}
 	if removed && len(r.failed) == 0 {
-		r.warn("removed-readers", "", "who was removed still has what the files held before, in Git and wherever they were copied: change those values too", "")
+		hint := ""
+		if !o.rotate {
+			hint = "and give the files new data keys: " + examples(env, "%[1]s rotate ") + strings.Join(o.paths, " ")
+		}
+		r.warn("removed-readers", "", "who was removed still has what the files held before, in Git and wherever they were copied: change those values too", hint)
+	}
+	report := ReadersReport{Configs: []string{}, Files: results}
+	for _, conf := range configs {
+		if len(r.failed) == 0 {
+			report.Configs = append(report.Configs, conf.Path)
+			if r.text {
+				fmt.Fprintf(env.Out, "%s updated\n", conf.Path)
+			}
+		}
 	}
 	for i := range results {
 		f := &results[i]
@@ -177,7 +218,8 @@ func (o *readersOptions) finish(r *run, env *cli.Env, results []ReadersFile, cha
 		r.u.Error(errors.Join(r.failed...))
 	}
 	if !r.text {
-		if err := r.u.Object(ReadersReport{Report: *r.report, Files: results}); err != nil {
+		report.Report = *r.report
+		if err := r.u.Object(report); err != nil {
 			return err
 		}
 	}
@@ -211,6 +253,11 @@ func (o *readersOptions) reseal(keys *secret.Keyring, rules secret.Rules, file s
 	}
 	if err != nil {
 		return fail(err)
+	}
+	if o.some() {
+		if rule, err = rule.With(o.add, o.remove); err != nil {
+			return fail(err)
+		}
 	}
 	do := keys.UpdateKeys
 	if o.rotate {
