@@ -59,5 +59,7 @@ cluster as Flux would.`,
 		plugin.Version = cli.Version // as the binary of its own has it
 		c.AddCommand(plugin)
 	}
+	c.AddCommand(versionCommand(env), pluginsCommand(env))
+	completionCommand(c, env)
 	return c
 }

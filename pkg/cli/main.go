@@ -170,6 +170,9 @@ func Run(ctx context.Context, command func(*Env) *cobra.Command, env *Env, args 
 		cmd.Version = Version
 	}
 	cmd.SetVersionTemplate("{{.CommandPath}} {{.Version}}\n")
+	if completing(args) {
+		addCompletion(cmd, env)
+	}
 	cmd.SetArgs(args)
 	cmd.SetIn(env.In)
 	cmd.SetOut(env.Out)

@@ -1,0 +1,100 @@
+package plugins
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
+)
+
+// completionCommand is cobra's, with a subcommand that teaches kubectl.
+func completionCommand(root *cobra.Command, env *cli.Env) {
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Short = "Teach a shell, or kubectl, to complete these commands"
+			c.AddCommand(installCommand(env))
+		}
+	}
+}
+
+func installCommand(env *cli.Env) *cobra.Command {
+	dir := ""
+	c := &cobra.Command{
+		Use:   "install",
+		Short: "Let kubectl's own completion complete `kubectl gitops`",
+		Long: `Let kubectl's own completion complete "kubectl gitops": writes an executable
+kubectl_complete-gitops into a directory on PATH, where kubectl (1.26 and later)
+looks for it, and one for each plugin that is installed by itself. The completion
+of kubectl must be set up in your shell: kubectl completion --help`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return install(c, env, dir) },
+	}
+	c.Flags().StringVar(&dir, "dir", "", "Directory on PATH to write to. Default: the first on PATH that is below your home directory and can be written.")
+	_ = c.MarkFlagDirname("dir")
+	return c
+}
+
+func install(c *cobra.Command, env *cli.Env, dir string) error {
+	onPath := filepath.SplitList(env.Getenv("PATH"))
+	done := map[string]bool{}
+	if dir == "" {
+		home := env.Getenv("HOME")
+		for _, d := range onPath {
+			if home != "" && strings.HasPrefix(d, home+string(filepath.Separator)) && writable(d) {
+				dir = d
+				break
+			}
+		}
+		if dir == "" {
+			return cli.Usage(c, "no directory on PATH is below your home directory and can be written: name one with --dir")
+		}
+	}
+	for _, p := range append(installed(env), Installed{Typed: "kubectl gitops", Path: "kubectl-gitops"}) {
+		plugin, ok := strings.CutPrefix(strings.TrimSuffix(filepath.Base(p.Path), ".exe"), "kubectl-")
+		if !ok {
+			continue
+		}
+		name, text := "kubectl_complete-"+plugin, "#!/bin/sh\nexec "+cli.TypedName(p.Path)+" __complete \"$@\"\n"
+		if runtime.GOOS == "windows" {
+			name, text = name+".cmd", "@"+cli.TypedName(p.Path)+" __complete %*\r\n"
+		}
+		file := filepath.Join(dir, name)
+		if done[file] {
+			continue
+		}
+		if err := os.WriteFile(file, []byte(text), 0o755); err != nil {
+			return fmt.Errorf("cannot write what kubectl looks for: %w", err)
+		}
+		done[file] = true
+		fmt.Fprintln(env.Out, file)
+	}
+	for _, d := range onPath {
+		if same(d, dir) {
+			return nil
+		}
+	}
+	fmt.Fprintf(env.ErrOut, "warning: %s is not on PATH, where kubectl looks\n", dir)
+	return nil
+}
+
+// writable tries it: permissions tell only half.
+func writable(dir string) bool {
+	f, err := os.CreateTemp(dir, ".kubectl-gitops-*")
+	if err != nil {
+		return false
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name())) == nil
+}
+
+func same(a, b string) bool {
+	ai, aErr := os.Stat(a)
+	bi, bErr := os.Stat(b)
+	return aErr == nil && bErr == nil && os.SameFile(ai, bi)
+}
