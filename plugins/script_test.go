@@ -39,6 +39,7 @@ func TestScripts(t *testing.T) {
 			"objects":        objects,
 			"lease":          lease,
 			"holder":         holder,
+			"playflux":       playFlux,
 			"fluxcrds":       fluxCRDs,
 			"gitserver":      gitServer(t),
 			"artifactserver": artifactServer,

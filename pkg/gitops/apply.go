@@ -70,6 +70,11 @@ func (e *Engine) Apply(ctx context.Context, r *Run) SyncReport {
 		})
 	}
 	wg.Wait()
+	return e.report(ctx, r, tasks)
+}
+
+// report is what has become of a run that has ended.
+func (e *Engine) report(ctx context.Context, r *Run, tasks map[*Planned]*task) SyncReport {
 	report := e.newReport(r)
 	for _, p := range r.Kustomizations {
 		report.Kustomizations = append(report.Kustomizations, tasks[p].report)

@@ -26,6 +26,8 @@ type Options struct {
 	dryRun      string
 	runTimeout  time.Duration
 	lockTimeout time.Duration
+	suspend     bool
+	beside      bool // a Flux controller is alive
 	interactive bool
 }
 
@@ -74,7 +76,8 @@ not start · 3 another run holds the root · 130 interrupted.`,
 	f.BoolVar(&o.Adopt, "adopt", false, "Take over objects that another owner has marked: another Kustomization, Helm, Argo CD, kapp, kluctl.")
 	f.BoolVar(&o.AllowDirty, "allow-dirty", false, "Apply the work tree although it differs from its commit; never recorded as applied.")
 	f.BoolVar(&o.KeepGoing, "keep-going", false, "Where the server refuses some objects, write the others all the same; nothing is pruned then.")
-	f.StringVar(&o.engine, "engine", "auto", "Who reconciles: auto (here, and never beside a live Flux controller), local (here).")
+	f.StringVar(&o.engine, "engine", "auto", "Who reconciles: auto (a live Flux controller, else this process), local (this process), flux (the controller).")
+	f.BoolVar(&o.suspend, "suspend", false, "With --engine local beside a live Flux controller: suspend what is written first, and leave it so.")
 	f.StringVar(&o.dryRun, "dry-run", "none", "server: ask the server what would change and write nothing; none.")
 	f.Lookup("dry-run").NoOptDefVal = "server"
 	f.DurationVar(&o.lockTimeout, "lock-timeout", time.Minute, "How long to wait for another run of the same root to end; 0 does not wait.")
@@ -90,12 +93,15 @@ func (o *Options) complete(c *cobra.Command, env *cli.Env, args []string) error 
 		allowed     []string
 	}{
 		{"wait", o.wait, []string{"true", "spec", "false"}},
-		{"engine", o.engine, []string{"auto", "local"}},
+		{"engine", o.engine, []string{"auto", "local", "flux"}},
 		{"dry-run", o.dryRun, []string{"server", "none"}},
 	} {
 		if err := cli.OneOf(c, check.flag, check.value, check.allowed...); err != nil {
 			return err
 		}
+	}
+	if o.suspend && o.engine != "local" {
+		return cli.Usage(c, "--suspend is for --engine local: a controller does not reconcile what is suspended")
 	}
 	o.Wait = gitops.WaitMode(o.wait)
 	if o.AllowPrune < -1 {
@@ -123,7 +129,7 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 		return err
 	}
 	defer u.Close()
-	e, err := o.engineFor(ctx, env)
+	e, err := o.Engine(ctx, env, o.AllowDirty)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
 		return o.outOfTime()
 	}
@@ -134,7 +140,13 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 	if o.dryRun == "server" {
 		return o.preview(ctx, u, e)
 	}
-	report, err := o.reconcile(ctx, c, env, u, e)
+	by := o.reconcile
+	if delegates, err := o.delegates(ctx, e); err != nil {
+		return err
+	} else if delegates {
+		by = o.delegate
+	}
+	report, err := by(ctx, c, env, u, e)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
 		return o.outOfTime()
 	}
@@ -193,6 +205,9 @@ func (o *Options) reconcile(ctx context.Context, c *cobra.Command, env *cli.Env,
 			return gitops.SyncReport{}, err
 		}
 	}
+	if err := o.stepAside(locked.Context, e, plan); err != nil {
+		return gitops.SyncReport{}, err
+	}
 	return e.Apply(locked.Context, plan), nil
 }
 
@@ -227,25 +242,58 @@ func (o *Options) outOfTime() error {
 		Fix: "give it more time, or look for what is slow with -v"}
 }
 
-// engineFor opens source and cluster, and stays away from a live Flux.
-func (o *Options) engineFor(ctx context.Context, env *cli.Env) (*gitops.Engine, error) {
-	e, err := o.Engine(ctx, env, o.AllowDirty)
-	if err != nil || o.engine == "local" {
-		return e, err
-	}
+// delegates tells whether a live Flux controller is to do the work: with auto it
+// does where one is alive, since two writers would undo each other's work.
+func (o *Options) delegates(ctx context.Context, e *gitops.Engine) (bool, error) {
 	running, err := e.Cluster.FluxRunning(ctx)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	switch running {
-	case cluster.Unknown:
-		return nil, &gitops.Refused{Code: "flux-unknown",
+	o.beside = running != cluster.Dead
+	switch {
+	case o.engine == "local" || o.engine == "auto" && running == cluster.Dead:
+		return false, nil
+	case o.engine == "flux" && running == cluster.Dead:
+		return false, &gitops.Refused{Code: "flux-not-running",
+			Msg: fmt.Sprintf("no Flux kustomize-controller is alive in cluster %s: nobody renews lease/kustomize-controller-leader-election in flux-system", e.Cluster.Context),
+			Fix: "leave --engine out, and the work is done from here"}
+	case o.engine == "auto" && running == cluster.Unknown:
+		return false, &gitops.Refused{Code: "flux-unknown",
 			Msg: fmt.Sprintf("cannot tell whether a Flux controller reconciles cluster %s: this user may not get lease/kustomize-controller-leader-election in flux-system", e.Cluster.Context),
 			Fix: "if none does: --engine local"}
-	case cluster.Alive:
-		return nil, &gitops.Refused{Code: "flux-running",
-			Msg: fmt.Sprintf("a Flux kustomize-controller reconciles cluster %s already, and would undo or repeat this run", e.Cluster.Context),
-			Fix: "flux reconcile kustomization NAME --with-source; or suspend its Kustomizations and use --engine local"}
 	}
-	return e, nil
+	return true, nil
+}
+
+// delegate has the live Flux controller carry out what is planned.
+func (o *Options) delegate(ctx context.Context, c *cobra.Command, env *cli.Env, u *ui.UI, e *gitops.Engine) (gitops.SyncReport, error) {
+	plan, err := o.approved(ctx, c, env, u, e)
+	if err != nil {
+		return gitops.SyncReport{}, err
+	}
+	if err := e.CheckPushed(ctx, plan); err != nil {
+		return gitops.SyncReport{}, err
+	}
+	return e.Delegate(ctx, plan), nil
+}
+
+// stepAside keeps a live controller away from what is about to be written.
+func (o *Options) stepAside(ctx context.Context, e *gitops.Engine, plan *gitops.Run) error {
+	if !o.beside {
+		return nil
+	}
+	if o.suspend {
+		return e.Suspend(ctx, plan)
+	}
+	refs := e.NeedSuspended(plan)
+	if len(refs) == 0 {
+		return nil
+	}
+	var names []string
+	for _, r := range refs {
+		names = append(names, r.Name)
+	}
+	return &gitops.Refused{Code: "flux-running",
+		Msg: fmt.Sprintf("a Flux kustomize-controller reconciles %s in cluster %s, and would undo or repeat this run", strings.Join(names, ", "), e.Cluster.Context),
+		Fix: "leave --engine out, and the controller is asked to do it; or --suspend, which suspends them first and leaves them so"}
 }

@@ -52,7 +52,8 @@ func TestFlagsThatCannotBeMeant(t *testing.T) {
 	for want, args := range map[string][]string{
 		"--wait=no: want one of true, spec, false":       {"--wait=no"},
 		"--dry-run=client: want one of server, none":     {"--dry-run=client"},
-		"--engine=flux: want one of auto, local":         {"--engine=flux"},
+		"--engine=x: want one of auto, local, flux":      {"--engine=x"},
+		"--suspend is for --engine local":                {"--suspend"},
 		"--flux-components=x: want one of auto, apply":   {"--flux-components=x"},
 		"--allow-prune -2: want the number of deletions": {"--allow-prune=-2"},
 		"--allow=typo: want one of image-bare-tag":       {"--allow=typo"},

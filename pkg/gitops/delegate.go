@@ -1,0 +1,338 @@
+package gitops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
+)
+
+// followEvery is how often a controller's progress is looked at.
+const followEvery = 500 * time.Millisecond
+
+// CheckPushed refuses to ask a live controller for what it cannot see: the
+// commit at hand must be what the branch that the root's GitRepository follows
+// has at the remote.
+func (e *Engine) CheckPushed(ctx context.Context, r *Run) error {
+	kind, ref := r.Root.SourceRef()
+	if kind != sourcev1.GitRepositoryKind {
+		return nil // the revision of its artifact is compared
+	}
+	id := object.ID{Group: flux.SourceGroup, Kind: kind, Namespace: ref.Namespace, Name: ref.Name}
+	live, err := e.Cluster.Get(ctx, id, "v1")
+	if err != nil {
+		return err
+	}
+	if live == nil {
+		return &Refused{Code: "no-source", Msg: fmt.Sprintf("the Flux controller has no %s to read %s from", id, r.Root.Ref),
+			Fix: "flux bootstrap makes it; to reconcile from here: --engine local --suspend"}
+	}
+	git, err := flux.ParseGitRepository(object.Object{Unstructured: live})
+	if err != nil {
+		return err
+	}
+	if e.Source.Commit == "" {
+		return &Refused{Code: "not-pushed", Msg: fmt.Sprintf("the Flux controller reads %s, and what is at hand is a plain directory", git.Spec.URL),
+			Fix: "run this in a checkout of it; to apply the directory from here: --engine local --suspend"}
+	}
+	branch := "master" // Flux's default
+	if s := git.Spec.Reference; s != nil {
+		if s.Commit != "" || s.Name != "" || s.SemVer != "" || s.Tag != "" {
+			return nil // the revision of its artifact is compared
+		}
+		if s.Branch != "" {
+			branch = s.Branch
+		}
+	}
+	p, err := e.Source.Pushed(ctx, git.Spec.URL, branch)
+	if err != nil {
+		return err
+	}
+	fix := "git push; or, to apply it from here: --engine local --suspend"
+	switch p.Order {
+	case source.Same:
+		return nil
+	case source.Descendant:
+		return &Refused{Code: "not-pushed", Fix: fix,
+			Msg: fmt.Sprintf("%s not pushed to %s of %s; the Flux controller will not see %s", count(p.Ahead, "commit"), branch, p.Remote, map[bool]string{true: "it", false: "them"}[p.Ahead == 1])}
+	case source.Ancestor:
+		return &Refused{Code: "behind", Msg: fmt.Sprintf("%s of %s has %s that your HEAD lacks; the Flux controller would apply them", branch, p.Remote, count(p.Behind, "commit")), Fix: "git pull"}
+	case source.Diverged:
+		return &Refused{Code: "not-pushed", Fix: "git pull --rebase, then git push",
+			Msg: fmt.Sprintf("%s of %s and your HEAD have diverged; the Flux controller will not see %s", branch, p.Remote, count(p.Ahead, "commit"))}
+	}
+	return &Refused{Code: "not-pushed", Msg: fmt.Sprintf("the Flux controller follows %s of %s: %s", branch, p.Remote, p.Why), Fix: fix}
+}
+
+// follower asks the controllers of a run, and watches what they do.
+type follower struct {
+	e  *Engine
+	r  *Run
+	at string // what each request says, and the status repeats
+
+	mu      sync.Mutex
+	sources map[object.ID]func() error // each is asked once
+}
+
+// Delegate asks the controllers to reconcile what r plans: the sources first,
+// then each Kustomization once what it depends on is ready. It writes nothing
+// but the requests, and reports as Apply does. An object is reported as it was
+// planned, where the controller is ready with the revision of the plan.
+func (e *Engine) Delegate(ctx context.Context, r *Run) SyncReport {
+	f := &follower{e: e, r: r, at: time.Now().UTC().Format(time.RFC3339Nano), sources: map[object.ID]func() error{}}
+	tasks := map[*Planned]*task{}
+	for _, p := range r.Kustomizations {
+		tasks[p] = &task{Planned: p, e: e, r: r, applied: make(chan struct{}), done: make(chan struct{})}
+		tasks[p].report = KustomizationReport{Namespace: p.Namespace, Name: p.Name, Path: p.Path(), Revision: p.Revision, Changes: []ChangeReport{}}
+		e.Events.emit(Event{Kustomization: p.Ref, Type: KustomizationQueued, Message: e.waitsFor(r, p)})
+	}
+	var wg sync.WaitGroup
+	for _, p := range r.Kustomizations {
+		t := tasks[p]
+		wg.Go(func() {
+			start := time.Now()
+			f.follow(ctx, t, tasks)
+			t.report.Seconds = time.Since(start).Seconds()
+			e.Events.emit(Event{Kustomization: t.Ref, Type: KustomizationDone, Report: &t.report})
+			close(t.done)
+		})
+	}
+	wg.Wait()
+	return e.report(ctx, r, tasks)
+}
+
+// follow is one Kustomization, from what it waits for to what became of it.
+func (f *follower) follow(ctx context.Context, t *task, tasks map[*Planned]*task) {
+	if t.Suspended {
+		t.end(StatusSuspended, reasonSuspended, t.suspended())
+		return
+	}
+	if why := f.await(ctx, t, tasks); why != "" {
+		t.end(StatusSkipped, reasonDependency, why)
+		return
+	}
+	if err := f.fetch(ctx, t); err != nil {
+		t.report.Problems = errorProblems(err)
+		t.end(StatusFailed, reasonArtifact, err.Error())
+		return
+	}
+	id := object.ID{Group: flux.KustomizeGroup, Kind: "Kustomization", Namespace: t.Namespace, Name: t.Name}
+	s, err := f.request(ctx, t, id, t.Timeout(f.e.Options.Timeout)+f.e.Options.Timeout)
+	switch {
+	case err != nil:
+		t.report.Problems = errorProblems(err)
+		t.end(StatusFailed, reasonFailed, err.Error())
+	case !s.ready:
+		t.report.Problems = []Problem{{Code: "failed", Object: t.Ref.String(), Message: s.message}}
+		t.end(StatusFailed, s.reason, s.message)
+	default:
+		if s.applied == t.Revision {
+			for _, c := range t.preview() {
+				t.report.Changes = append(t.report.Changes, c)
+				if c.Action != "unchanged" {
+					f.e.Events.emit(Event{Kustomization: t.Ref, Type: ObjectDone, Change: c})
+				}
+			}
+		} else {
+			t.report.Revision = s.applied
+			t.r.warn(f.e, Warning{Code: "other-revision", Object: t.Ref.String(),
+				Message: fmt.Sprintf("the controller applied %s, which is not %s", ShortRevision(s.applied), ShortRevision(t.Revision))})
+		}
+		t.end(StatusReady, s.reason, s.message)
+	}
+}
+
+// await waits for the parent, which writes t's spec, and for what must be ready.
+// A parent that itself waits for its children's health is not waited for.
+func (f *follower) await(ctx context.Context, t *task, tasks map[*Planned]*task) string {
+	required := t.DependsOn()
+	first := slices.Clone(f.r.before[t.Planned])
+	if p := t.Parent; tasks[p] != nil && !p.Spec.Wait && len(p.Spec.HealthChecks) == 0 {
+		first = append(first, p)
+		required = append(required, p.Ref)
+	}
+	for _, p := range first {
+		t.waiting(p.Name)
+		select {
+		case <-tasks[p].done:
+		case <-ctx.Done():
+			return stopped(ctx)
+		}
+		if got := tasks[p].report.Status; slices.Contains(required, p.Ref) && got != StatusReady && got != StatusSuspended {
+			return fmt.Sprintf("dependency %s is not ready", p.Name)
+		}
+	}
+	return ""
+}
+
+// fetch has the source of t fetched by its controller, once for all who share it.
+func (f *follower) fetch(ctx context.Context, t *task) error {
+	kind, ref := t.SourceRef()
+	id := object.ID{Group: flux.SourceGroup, Kind: kind, Namespace: ref.Namespace, Name: ref.Name}
+	f.mu.Lock()
+	once := f.sources[id]
+	if once == nil {
+		once = sync.OnceValue(func() error {
+			s, err := f.request(ctx, t, id, f.e.Options.Timeout)
+			if err == nil && !s.ready {
+				err = fmt.Errorf("%s: %s", id, s.message)
+			}
+			return err
+		})
+		f.sources[id] = once
+	}
+	f.mu.Unlock()
+	return once()
+}
+
+// outcome is what a controller says of an object once it has done as asked.
+type outcome struct {
+	ready           bool
+	reason, message string
+	applied         string // lastAppliedRevision
+}
+
+// request asks for id to be reconciled, and follows that to its end. t is whose
+// progress it is.
+func (f *follower) request(ctx context.Context, t *task, id object.ID, timeout time.Duration) (outcome, error) {
+	t.e.progress(t.Ref, "asking the Flux controller for "+id.Short())
+	if err := f.e.Cluster.Request(ctx, id, f.at); err != nil {
+		return outcome{}, err
+	}
+	wctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	last := "it has not answered"
+	for {
+		u, err := f.e.Cluster.Get(wctx, id, "v1")
+		switch {
+		case wctx.Err() != nil:
+		case err != nil:
+			return outcome{}, err
+		case u == nil:
+			return outcome{}, fmt.Errorf("%s: the cluster does not have it", id)
+		default:
+			if suspended, _, _ := unstructured.NestedBool(u.Object, "spec", "suspend"); suspended {
+				return outcome{}, fmt.Errorf("%s is suspended: no controller reconciles it", id)
+			}
+			s, ended := answer(u, f.at)
+			if ended {
+				return s, nil
+			}
+			if s.message != "" {
+				last = s.message
+			}
+			t.waiting(id.Short() + ": " + last)
+		}
+		select {
+		case <-wctx.Done():
+			if why := stopped(ctx); why != "" {
+				return outcome{}, errors.New(why + "; the controller goes on by itself")
+			}
+			return outcome{}, fmt.Errorf("%s: the controller has not ended within %s: %s", id, timeout, last)
+		case <-time.After(followEvery):
+		}
+	}
+}
+
+// answer reads what a controller says of u, ended false while it is at it: it
+// has seen the request, looked at the present spec, and come to a Ready.
+func answer(u *unstructured.Unstructured, at string) (s outcome, ended bool) {
+	handled, _, _ := unstructured.NestedString(u.Object, "status", "lastHandledReconcileAt")
+	observed, _, _ := unstructured.NestedInt64(u.Object, "status", "observedGeneration")
+	s.applied, _, _ = unstructured.NestedString(u.Object, "status", "lastAppliedRevision")
+	conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
+	status := ""
+	busy := false
+	for _, c := range conditions {
+		m, _ := c.(map[string]any)
+		switch m["type"] {
+		case readyCondition:
+			status, _ = m["status"].(string)
+			s.reason, _ = m["reason"].(string)
+			s.message, _ = m["message"].(string)
+		case reconcilingCondition:
+			// ProgressingWithRetry is a failure that will be tried again.
+			busy = m["status"] == "True" && m["reason"] == reasonProgress
+		}
+	}
+	s.ready = status == "True"
+	failed := status == "False" // the generation is not noted then
+	return s, handled == at && !busy && (failed || s.ready && observed == u.GetGeneration())
+}
+
+// NeedSuspended are the Kustomizations of r that a live controller would
+// reconcile beside this run: those that r writes, and the cluster has, or will
+// have, without suspending them.
+func (e *Engine) NeedSuspended(r *Run) []flux.Ref {
+	var refs []flux.Ref
+	for _, p := range r.Kustomizations {
+		if e.beside(r, p) {
+			refs = append(refs, p.Ref)
+		}
+	}
+	return refs
+}
+
+func (e *Engine) beside(r *Run, p *Planned) bool {
+	if p.Suspended || len(p.Problems) > 0 || !r.hasFlux || p.Writes() == 0 && p.remembered(p.Inventory()) {
+		return false
+	}
+	if p.record.Live == nil {
+		return p.Object.Unstructured != nil // it will be made
+	}
+	suspended, _ := p.record.Suspended()
+	return !suspended
+}
+
+// Suspend suspends what NeedSuspended names, and leaves it so: in the cluster,
+// or, for what this run makes, in what it makes. It tells how to resume.
+func (e *Engine) Suspend(ctx context.Context, r *Run) error {
+	refs := e.NeedSuspended(r)
+	if len(refs) == 0 {
+		return nil
+	}
+	var names []string
+	for _, p := range r.Kustomizations {
+		if !slices.Contains(refs, p.Ref) {
+			continue
+		}
+		names = append(names, p.Namespace+"/"+p.Name)
+		if p.record.Live == nil {
+			continue
+		}
+		if err := e.Cluster.Suspend(ctx, p.record, true, "applied by kubectl gitops sync --engine local beside a live Flux controller"); err != nil {
+			return err
+		}
+		var err error
+		if p.record, err = e.Cluster.Load(ctx, p.Ref); err != nil { // its generation has moved
+			return err
+		}
+	}
+	for _, p := range r.Kustomizations {
+		for i := range p.Changes {
+			c := &p.Changes[i]
+			if c.Object == nil || !flux.IsKustomization(c.ID.GroupKind()) {
+				continue
+			}
+			keepSuspended(c.Object.Unstructured)
+			if c.Live == nil && slices.Contains(refs, flux.Ref{Namespace: c.ID.Namespace, Name: c.ID.Name}) {
+				if err := unstructured.SetNestedField(c.Object.Object, true, "spec", "suspend"); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	r.warn(e, Warning{Code: "left-suspended", Message: fmt.Sprintf("%s suspended, and left so: the Flux controller does not reconcile %s", count(len(names), "Kustomization"),
+		map[bool]string{true: "it", false: "them"}[len(names) == 1]), Hint: "kubectl gitops resume " + strings.Join(names, " ")})
+	return nil
+}

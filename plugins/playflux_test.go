@@ -1,0 +1,113 @@
+package plugins
+
+import (
+	"context"
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+)
+
+// playFlux plays what source-controller and kustomize-controller show to others
+// until the script ends: playflux BAREREPOSITORY. The Lease is renewed; a request
+// (reconcile.fluxcd.io/requestedAt) is first under way, then handled, with main
+// of the repository as the revision, as fluxcd/pkg/runtime and the controllers'
+// reconcilers write it. A Kustomization with the label play=fail fails. Nothing
+// is applied.
+func playFlux(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: playflux BAREREPOSITORY")
+	}
+	repository := ts.MkAbs(args[0])
+	config, err := clientcmd.BuildConfigFromFlags("", ts.Getenv("KUBECONFIG"))
+	ts.Check(err)
+	client, err := dynamic.NewForConfig(config)
+	ts.Check(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	ts.Defer(func() { cancel(); <-ended })
+	lease(ts, false, []string{"flux-system", "kustomize-controller-leader-election"})
+	go func() {
+		defer close(ended)
+		renewed := time.Now()
+		for ctx.Err() == nil {
+			if time.Since(renewed) > 2*time.Second {
+				renewed = time.Now()
+				patch(ctx, client, schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}, "flux-system", "kustomize-controller-leader-election", "",
+					map[string]any{"spec": map[string]any{"renewTime": renewed.UTC().Format("2006-01-02T15:04:05.000000Z")}})
+			}
+			out, err := exec.CommandContext(ctx, "git", "-C", repository, "rev-parse", "refs/heads/main").Output()
+			if err == nil {
+				playOnce(ctx, client, "main@sha1:"+strings.TrimSpace(string(out)))
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}()
+}
+
+func playOnce(ctx context.Context, client dynamic.Interface, revision string) {
+	for resource, group := range map[string]string{"gitrepositories": flux.SourceGroup, "kustomizations": flux.KustomizeGroup} {
+		gvr := schema.GroupVersionResource{Group: group, Version: "v1", Resource: resource}
+		list, err := client.Resource(gvr).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			continue
+		}
+		for _, u := range list.Items {
+			at := u.GetAnnotations()[flux.RequestKey]
+			handled, _, _ := unstructured.NestedString(u.Object, "status", "lastHandledReconcileAt")
+			suspended, _, _ := unstructured.NestedBool(u.Object, "spec", "suspend")
+			if at == "" || at == handled || suspended {
+				continue
+			}
+			now := time.Now().UTC().Format(time.RFC3339)
+			condition := func(typ, status, reason, message string) any {
+				return map[string]any{"type": typ, "status": status, "reason": reason, "message": message, "lastTransitionTime": now, "observedGeneration": u.GetGeneration()}
+			}
+			if conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions"); len(conditions) != 2 {
+				patch(ctx, client, gvr, u.GetNamespace(), u.GetName(), "status", map[string]any{"status": map[string]any{"conditions": []any{
+					condition("Reconciling", "True", "Progressing", "Running health checks"), condition("Ready", "Unknown", "Progressing", "Running health checks")}}})
+				continue
+			}
+			status := map[string]any{"lastHandledReconcileAt": at, "observedGeneration": u.GetGeneration()}
+			switch {
+			case resource == "gitrepositories":
+				status["artifact"] = map[string]any{"revision": revision, "path": "p", "url": "http://localhost/p", "lastUpdateTime": now, "digest": "sha256:" + strings.Repeat("0", 64)}
+				status["conditions"] = []any{condition("Ready", "True", "Succeeded", "stored artifact for revision '"+revision+"'")}
+			case u.GetLabels()["play"] == "fail":
+				delete(status, "observedGeneration")
+				status["lastAttemptedRevision"] = revision
+				status["conditions"] = []any{condition("Ready", "False", "HealthCheckFailed", "timeout waiting for: [Deployment/shop/web status: 'InProgress']")}
+			default:
+				status["lastAppliedRevision"], status["lastAttemptedRevision"] = revision, revision
+				status["conditions"] = []any{condition("Ready", "True", "ReconciliationSucceeded", "Applied revision: "+revision)}
+			}
+			patch(ctx, client, gvr, u.GetNamespace(), u.GetName(), "status", map[string]any{"status": status})
+		}
+	}
+}
+
+// patch sends a merge patch; what fails is tried again when the player comes by.
+func patch(ctx context.Context, client dynamic.Interface, gvr schema.GroupVersionResource, ns, name, subresource string, body map[string]any) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		panic(err)
+	}
+	var sub []string
+	if subresource != "" {
+		sub = []string{subresource}
+	}
+	_, _ = client.Resource(gvr).Namespace(ns).Patch(ctx, name, types.MergePatchType, data, metav1.PatchOptions{FieldManager: "player"}, sub...)
+}
