@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
@@ -27,11 +28,14 @@ func (s *Source) Engine(ctx context.Context, env *Env, o gitops.Options, fieldMa
 		return nil, err
 	}
 	e := &gitops.Engine{Keys: keys, Auth: auth, Registries: &registry.Client{UserAgent: UserAgent()}, Options: o, Actor: env.Actor()}
+	if dir := env.Kube.CacheDir; dir != nil && *dir != "" {
+		e.SourceCache = filepath.Join(*dir, "gitops", "sources")
+	}
 	e.Options.KeepSpec = s.Ref != "" && len(o.Names) > 0
 	if strings.HasPrefix(s.Source, "oci://") {
 		e.Source, err = gitops.OpenOCI(ctx, e.Registries, s.Source, s.Ref)
 	} else {
-		e.Source, err = source.Open(ctx, source.Options{Source: s.Source, Ref: s.Ref, WorkTree: workTree, Auth: auth, Submodules: true})
+		e.Source, err = source.Open(ctx, source.Options{Source: s.Source, Ref: s.Ref, WorkTree: workTree, Auth: auth, Submodules: true, CacheDir: e.SourceCache})
 	}
 	nowhere := errors.Is(err, source.ErrNoRepository)
 	if err != nil && !nowhere {

@@ -25,14 +25,15 @@ import (
 // Engine holds what a run works on. The zero value of a field is not useful
 // but for Events.
 type Engine struct {
-	Cluster    *cluster.Cluster
-	Source     *source.Snapshot
-	Keys       *secret.Keyring
-	Auth       source.Auth      // for the sources that Kustomizations name beside the one at hand
-	Registries *registry.Client // for artifacts; nil is one of its own
-	Options    Options
-	Actor      Actor
-	Events     Sink
+	Cluster     *cluster.Cluster
+	Source      *source.Snapshot
+	Keys        *secret.Keyring
+	Auth        source.Auth      // for the sources that Kustomizations name beside the one at hand
+	Registries  *registry.Client // for artifacts; nil is one of its own
+	SourceCache string           // directory for what Git servers sent; \"\" for none
+	Options     Options
+	Actor       Actor
+	Events      Sink
 
 	begun    bool   // the first line is out
 	locked   bool   // no other run writes

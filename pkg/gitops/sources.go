@@ -204,7 +204,7 @@ func (e *Engine) fetchGit(ctx context.Context, r *Run, git flux.GitRepository, o
 	if atHand && e.Auth.Given() {
 		auth = e.Auth
 	}
-	open := source.Options{Source: s.URL, Ref: other, Auth: auth, Submodules: s.RecurseSubmodules}
+	open := source.Options{Source: s.URL, Ref: other, Auth: auth, Submodules: s.RecurseSubmodules, CacheDir: e.SourceCache}
 	if other != "" {
 		return source.Open(ctx, open)
 	}

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -89,12 +90,22 @@ func openRemote(ctx context.Context, o Options, r remote) (*Snapshot, error) {
 		return nil, err
 	}
 	store := memory.NewStorage()
-	if err := fetch(ctx, s, adv, pick, store); err != nil {
-		err = stopped(ctx, err)
-		if ctx.Err() == nil && notThere(err) {
-			return nil, &Error{Where: r.String(), What: "the server does not have commit " + pick.targets[0].hash.String(), Why: "or does not give out a commit that is in no branch", err: err}
+	kept, alone := packCache(o.CacheDir), len(pick.targets) == 1 && !pick.deep
+	if !alone || !kept.load(r, pick.targets[0].hash, store) {
+		var pack bytes.Buffer
+		if alone && kept != "" {
+			pick.copy = &pack
 		}
-		return nil, fetchError(r, err, o.Auth)
+		if err := fetch(ctx, s, adv, pick, store); err != nil {
+			err = stopped(ctx, err)
+			if ctx.Err() == nil && notThere(err) {
+				return nil, &Error{Where: r.String(), What: "the server does not have commit " + pick.targets[0].hash.String(), Why: "or does not give out a commit that is in no branch", err: err}
+			}
+			return nil, fetchError(r, err, o.Auth)
+		}
+		if pick.copy != nil {
+			kept.save(r, pick.targets[0].hash, pack.Bytes())
+		}
 	}
 	repo := &repository{
 		config: config.New(), refs: store, env: o.Auth.Env,
@@ -167,6 +178,7 @@ type choice struct {
 	deep    bool            // with the history: the commit may be anywhere in it
 	haves   []plumbing.Hash // commits that need not be sent, with all their past
 	filter  packp.Filter    // what not to send, where the server knows filters
+	copy    *bytes.Buffer   // where the pack goes too, as it came
 	depth   int             // where not deep, commits of history; 0 is 1
 }
 
@@ -267,6 +279,9 @@ func fetch(ctx context.Context, s session, adv *packp.AdvRefs, pick choice, stor
 		pack = sideband.NewDemuxer(sideband.Sideband64k, pack)
 	case req.Capabilities.Supports(capability.Sideband):
 		pack = sideband.NewDemuxer(sideband.Sideband, pack)
+	}
+	if pick.copy != nil {
+		pack = io.TeeReader(pack, pick.copy)
 	}
 	if err := packfile.UpdateObjectStorage(store, pack); err != nil {
 		return err

@@ -78,6 +78,8 @@ type Options struct {
 	// Submodules fetches those of a remote; in a checkout they are there or not.
 	Submodules bool
 	Auth       Auth
+	// CacheDir keeps what servers sent between runs; "" keeps nothing.
+	CacheDir string
 	// Progress, where set, is told in a few words what takes time.
 	Progress func(string)
 
