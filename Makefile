@@ -70,6 +70,12 @@ bench: build tools ## Run all benchmarks, with a devcluster; writes docs/benchma
 release: ## Write dist/ for every platform: archives, checksums, SBOM, manifests; make release VERSION=v0.1.0
 	$(GO) run $(FLAGS) -ldflags '-s -w' ./cmd/release -version $(VERSION) -tags $(TAGS)
 
+FUZZTIME ?= 30s
+.PHONY: fuzz
+fuzz: ## Run every fuzz test for FUZZTIME (30s) each
+	@grep -roHE '^func Fuzz[A-Za-z0-9_]*' --include='*_test.go' pkg plugins | sed 's,/[^/]*:func , ,' | sort -u | while read -r dir name; do \
+		echo "$$dir $$name"; $(GO) test $(FLAGS) -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "./$$dir" || exit 1; done
+
 .PHONY: demo
 demo: build tools ## Watch a repository become a healthy cluster
 	@$(UP) sh testdata/demo.sh

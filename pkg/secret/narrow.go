@@ -117,7 +117,7 @@ func withoutServerMade(store sops.Store, plain []byte, branches sops.TreeBranche
 		want[i] = stripped(branches[i])
 	}
 	if store.Name() != "yaml" {
-		out, err := store.EmitPlainFile(want)
+		out, err := store.EmitPlainFile(want) // in the layout of sops
 		if err != nil {
 			return nil, &fault{BadMetadata, "cannot be written in its own format"}
 		}

@@ -21,8 +21,8 @@ type DecryptOptions struct {
 	// --ignore-mac. Sealed values are still authenticated one by one; what is
 	// in clear, and that nothing was left out, is then nobody's word.
 	IgnoreMAC bool
-	// KeepLayout keeps what stands around the sealed values of a YAML file byte
-	// by byte, where that can be done, rather than to write it as sops does.
+	// KeepLayout keeps what stands around the sealed values of a YAML, JSON or dotenv
+	// file byte by byte, where that can be done, rather than to write it as sops does.
 	KeepLayout bool
 }
 
@@ -76,6 +76,17 @@ func (k *Keyring) openAll(f *Sealed, segs []segment, o DecryptOptions) ([]byte, 
 	return out, nil
 }
 
+// maxRecipients is the number of recipients above which none is asked: each costs a
+// try, and some a question to a server that the file names.
+const maxRecipients = 1000
+
+func keyCount(groups []sops.KeyGroup) (n int) {
+	for _, g := range groups {
+		n += len(g)
+	}
+	return n
+}
+
 // load parses the sealed segments and notes recipients and sealed metadata.
 func load(f *Sealed, segs []segment) (trees []sops.Tree, err error) {
 	defer recovered(&err)
@@ -90,6 +101,10 @@ func load(f *Sealed, segs []segment) (trees []sops.Tree, err error) {
 			if failed == nil {
 				failed = loadFailure(err)
 			}
+			continue
+		}
+		if n := keyCount(tree.Metadata.KeyGroups); n > maxRecipients {
+			failed = &fault{BadMetadata, fmt.Sprintf("names %d recipients, above the limit of %d: forged, most likely", n, maxRecipients)}
 			continue
 		}
 		trees[i] = tree
@@ -144,6 +159,13 @@ func (k *Keyring) open(f *Sealed, seg segment, tree *sops.Tree, o DecryptOptions
 	plain, err = seg.store.EmitPlainFile(tree.Branches)
 	if err != nil {
 		return nil, &fault{BadMetadata, "was opened but cannot be written in its own format"}
+	}
+	if o.KeepLayout {
+		if kept := relaid(seg.store, seg.raw, plain, tree.Branches); kept != nil {
+			if got, err := seg.store.LoadPlainFile(kept); err == nil && sameTree(got, tree.Branches) == nil {
+				return kept, nil
+			}
+		}
 	}
 	return plain, nil
 }

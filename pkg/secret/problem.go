@@ -98,7 +98,11 @@ func (e *KeyError) Error() string {
 // 2,000 letters.
 func list(recipients []string) string {
 	short := make([]string, 0, len(recipients))
-	for _, r := range recipients {
+	for i, r := range recipients {
+		if i == 20 && len(recipients) > 21 {
+			short = append(short, fmt.Sprintf("and %d more", len(recipients)-i))
+			break
+		}
 		if strings.ContainsFunc(r, func(c rune) bool { return !unicode.IsPrint(c) }) {
 			r = strconv.Quote(r)
 		}

@@ -120,7 +120,7 @@ func (k *Keyring) resealOne(f *Sealed, name string, segs []segment, rule Rule, r
 				return out, err
 			}
 		}
-		out.Data, err = store.EmitEncryptedFile(next)
+		out.Data, err = emitted(store, seg.raw, next)
 	}
 	if err != nil {
 		return out, err

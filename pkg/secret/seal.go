@@ -127,7 +127,7 @@ func encrypt(name string, plain []byte, rule Rule, o SealOptions) (out SealedFil
 	}
 	c := &sealer{aes: aes.NewCipher(), kept: before.values}
 	stamp := func(mac string) (err error) {
-		if before.key != nil && before.mac == mac && sameSelection(before.meta, meta) {
+		if before.key != nil && before.mac == mac && (format == formats.Binary || sameSelection(before.meta, meta)) {
 			meta.LastModified, meta.MessageAuthenticationCode = before.meta.LastModified, before.meta.MessageAuthenticationCode
 			return nil
 		}
@@ -145,7 +145,7 @@ func encrypt(name string, plain []byte, rule Rule, o SealOptions) (out SealedFil
 		}
 		if err = stamp(mac); err == nil {
 			tree.Metadata = meta
-			out.Data, err = store.EmitEncryptedFile(tree)
+			out.Data, err = emitted(store, plain, tree)
 		}
 	}
 	if err != nil {
@@ -160,6 +160,26 @@ func encrypt(name string, plain []byte, rule Rule, o SealOptions) (out SealedFil
 		return out, plainFailure(format, err)
 	}
 	return out, verify(store, out.Data, key, want)
+}
+
+// emitted is a sealed file as SOPS writes it, in the layout of src where that can be kept.
+func emitted(store sops.Store, src []byte, tree sops.Tree) ([]byte, error) {
+	out, err := store.EmitEncryptedFile(tree)
+	if err != nil {
+		return nil, err
+	}
+	kept := relaid(store, src, out, tree.Branches)
+	if kept == nil {
+		return out, nil
+	}
+	want, err := store.LoadEncryptedFile(out)
+	if err != nil {
+		return nil, err
+	}
+	if got, err := store.LoadEncryptedFile(kept); err != nil || sameTree(got.Branches, want.Branches) != nil || got.Metadata.MessageAuthenticationCode != want.Metadata.MessageAuthenticationCode {
+		return out, nil
+	}
+	return kept, nil
 }
 
 // storeIndented is the store of a format, YAML indented as .sops.yaml says.

@@ -354,6 +354,21 @@ func outside(sealed string) string {
 	return regexp.MustCompile(`["']?ENC\[AES256_GCM,[^\]]*\]["']?`).ReplaceAllString(sealed, "ENC")
 }
 
+// besidesData is a manifest without its stringData and its sops section, line by line.
+func besidesData(text string) string {
+	var out strings.Builder
+	skip := false
+	for line := range strings.Lines(text) {
+		if line[0] != ' ' && line[0] != '\n' && line[0] != '#' {
+			skip = strings.HasPrefix(line, "stringData:") || strings.HasPrefix(line, "sops:")
+		}
+		if !skip {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
 // checkRoundTrip tells whether it was sealed; a comment that SOPS would lose is
 // a reason not to.
 func checkRoundTrip(t testing.TB, k *secret.Keyring, rule secret.Rule, plain string) bool {
@@ -364,6 +379,9 @@ func checkRoundTrip(t testing.TB, k *secret.Keyring, rule secret.Rule, plain str
 			return false
 		}
 		t.Fatalf("%v\n%s", err, plain)
+	}
+	if got, want := besidesData(string(sealed.Data)), besidesData(plain); got != want {
+		t.Fatalf("what is not sealed changed: got\n%s\nwant\n%s", got, want)
 	}
 	for _, keep := range []bool{false, true} {
 		opened, _, err := k.Decrypt("a.yaml", sealed.Data, secret.DecryptOptions{KeepLayout: keep})
@@ -407,6 +425,19 @@ func TestRoundTripOfGeneratedManifests(t *testing.T) {
 	if sealed < n*95/100 {
 		t.Errorf("only %d of %d were sealed", sealed, n)
 	}
+}
+
+// FuzzGenerated does so with tens of thousands of them, in each format.
+func FuzzGenerated(f *testing.F) {
+	key := x25519(f)
+	rule, k := ruleFor(f, f.TempDir(), "a.yaml", "", key.public), ring(f, key)
+	for seed := range uint64(20) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		checkRoundTrip(t, k, rule, generated(seed))
+		checkOtherFormats(t, k, rule, seed)
+	})
 }
 
 // FuzzRoundTrip seals and opens whatever YAML there is. Where it is sealed, the
