@@ -144,14 +144,19 @@ func subst(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // fluxCRDs writes the CustomResourceDefinitions of the real controllers, in the
-// versions whose API go.mod has, to a folder: fluxcrds DIR.
+// versions whose API go.mod has, to a folder: fluxcrds DIR [CONTROLLER…]; those of
+// kustomize-controller and source-controller where none is named.
 func fluxCRDs(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) != 1 {
-		ts.Fatalf("usage: fluxcrds DIR")
+	if len(args) == 0 {
+		ts.Fatalf("usage: fluxcrds DIR [CONTROLLER…]")
+	}
+	controllers := []string{"kustomize-controller", "source-controller"}
+	if len(args) > 1 {
+		controllers = args[1:]
 	}
 	dir := ts.MkAbs(args[0])
 	ts.Check(os.MkdirAll(dir, 0o755))
-	for _, controller := range []string{"kustomize-controller", "source-controller"} {
+	for _, controller := range controllers {
 		list := exec.Command("go", "list", "-m", "-f", "{{.Version}}", "github.com/fluxcd/"+controller+"/api")
 		version, err := list.Output()
 		if err != nil {

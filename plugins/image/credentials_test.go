@@ -232,3 +232,21 @@ func TestTagVanishes(t *testing.T) {
 	check(t, "stdout", out, "-     failed")
 	check(t, "stderr", errs, "error: a.yaml:9: imagepolicy.image.toolkit.fluxcd.io/api in flux-system: "+host+"/team/api:1.0.0: there is no such tag any more: 404 Not Found", "hint: it was deleted after the tags were listed: run it again")
 }
+
+// A repository of another namespace: Flux wants to be told that this is meant.
+func TestRepositoryOfAnotherNamespace(t *testing.T) {
+	host, push := serve(t, "", "")
+	push("team/api", "1.0.0")
+	const other = "  imageRepositoryRef: {name: %s, namespace: flux-system}\n  policy: {semver: {range: '*'}}\n"
+	shop := func(text string) string { return strings.Replace(text, "namespace: flux-system}", "namespace: shop}", 1) }
+	dir := write(t, map[string]string{
+		"a.yaml": repository("closed", "v1", host+"/team/api", "") + repository("open", "v1", host+"/team/api", "  accessFrom: {namespaceSelectors: [{matchLabels: {team: shop}}]}\n"),
+		"b.yaml": shop(policy("closed", "v1", fmt.Sprintf(other, "closed"))) + shop(policy("open", "v1", fmt.Sprintf(other, "open"))),
+	})
+	out, errs, code := run(t, "", "policy", "--source", dir)
+	if code != 0 || strings.Count(errs, "(image-access)") != 1 {
+		t.Error(code)
+	}
+	check(t, "stdout", out, "shop/closed   "+host+"/team/api   1.0.0")
+	check(t, "stderr", errs, "warning: b.yaml:2: imagepolicy.image.toolkit.fluxcd.io/closed in shop: chooses from flux-system/closed, which lets no other namespace do that", "kubernetes.io/metadata.name: shop")
+}

@@ -71,6 +71,12 @@ func (s *session) gather(ctx context.Context, o *readOptions, t *tree, policies 
 		if !d.open() {
 			continue
 		}
+		// Which labels the policy's namespace has, only the cluster knows: who may is left to Flux.
+		if from := r.Spec.AccessFrom; p.Namespace != r.Namespace && (from == nil || len(from.NamespaceSelectors) == 0) {
+			s.warn(image.Problem{Code: "image-access", File: p.File, Line: p.Line, Object: p.String(),
+				Message: "chooses from " + r.Ref.String() + ", which lets no other namespace do that: Flux would refuse",
+				Hint:    "spec.accessFrom of the ImageRepository: {namespaceSelectors: [{matchLabels: {kubernetes.io/metadata.name: " + p.Namespace + "}}]}"})
+		}
 		n, ok := byPlace[r.Declared]
 		if !ok {
 			n = len(repositories)
@@ -85,11 +91,11 @@ func (s *session) gather(ctx context.Context, o *readOptions, t *tree, policies 
 	}
 	told := map[int]bool{} // repositories whose problems are told
 	for i := range out {
-		d, a := &out[i], answer{}
+		d := &out[i]
 		if !d.open() {
 			continue
 		}
-		a = answers[index[i]]
+		a := answers[index[i]]
 		d.registry, d.tags, d.problems = a.registry, a.tags, a.problems
 		if a.suspended {
 			d.suspended = "its repository " + t.short(d.repository.Ref) + " is suspended"
