@@ -238,7 +238,9 @@ func TestRepositoryOfAnotherNamespace(t *testing.T) {
 	host, push := serve(t, "", "")
 	push("team/api", "1.0.0")
 	const other = "  imageRepositoryRef: {name: %s, namespace: flux-system}\n  policy: {semver: {range: '*'}}\n"
-	shop := func(text string) string { return strings.Replace(text, "namespace: flux-system}", "namespace: shop}", 1) }
+	shop := func(text string) string {
+		return strings.Replace(text, "namespace: flux-system}", "namespace: shop}", 1)
+	}
 	dir := write(t, map[string]string{
 		"a.yaml": repository("closed", "v1", host+"/team/api", "") + repository("open", "v1", host+"/team/api", "  accessFrom: {namespaceSelectors: [{matchLabels: {team: shop}}]}\n"),
 		"b.yaml": shop(policy("closed", "v1", fmt.Sprintf(other, "closed"))) + shop(policy("open", "v1", fmt.Sprintf(other, "open"))),
