@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cache"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/registry"
@@ -27,7 +29,7 @@ func (s *Source) Engine(ctx context.Context, env *Env, o gitops.Options, fieldMa
 	if err != nil {
 		return nil, err
 	}
-	e := &gitops.Engine{Keys: keys, Auth: auth, Registries: &registry.Client{UserAgent: UserAgent()}, Options: o, Actor: env.Actor()}
+	e := &gitops.Engine{Cache: env.cache(), Keys: keys, Auth: auth, Registries: &registry.Client{UserAgent: UserAgent()}, Options: o, Actor: env.Actor()}
 	if dir := env.Kube.CacheDir; dir != nil && *dir != "" {
 		e.SourceCache = filepath.Join(*dir, "gitops", "sources")
 	}
@@ -87,4 +89,25 @@ func (s *Source) fromCluster(ctx context.Context, env *Env, e *gitops.Engine, fi
 	}
 	e.Options.Path, err = s.EntryPath(e.Source, e.Cluster.Context)
 	return err
+}
+
+// cache is what earlier runs have found out, in kubectl's cache directory. Each
+// version of the program has its own; so has each build of one in the making.
+func (e *Env) cache() *cache.Dir {
+	if e.Kube.CacheDir == nil || *e.Kube.CacheDir == "" {
+		return nil
+	}
+	version := Version
+	if strings.Contains(version, "-dev") || strings.Contains(version, "-dirty") {
+		file, err := os.Executable()
+		if err != nil {
+			return nil
+		}
+		info, err := os.Stat(file)
+		if err != nil {
+			return nil
+		}
+		version += fmt.Sprint(" ", info.Size(), info.ModTime().UnixNano())
+	}
+	return cache.Open(filepath.Join(*e.Kube.CacheDir, "kubectl-gitops"), version)
 }

@@ -52,6 +52,7 @@ type kinds struct {
 	fresh    bool // discovery was asked anew in this run
 	resolved map[schema.GroupVersionKind]Resource
 
+	ours   sync.Map // flux.Ref -> true: the name of its ConfigMap is free, or ours
 	narrow sync.Map // Resource -> true: may not be listed in all namespaces at once
 }
 

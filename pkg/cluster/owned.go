@@ -148,6 +148,16 @@ func (c *Cluster) eachOwned(ctx context.Context, scopes []Scope, page int64,
 	return denied, nil
 }
 
+// ID tells this cluster from all others: the UID of its kube-system, or where that
+// may not be read its address.
+func (c *Cluster) ID(ctx context.Context) string {
+	m, err := c.metadata.Resource(namespaces.GroupVersionResource).Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	if err != nil {
+		return c.Server
+	}
+	return string(m.UID)
+}
+
 // isNarrow reports whether a kind was found to be one that may not be listed in
 // all namespaces.
 func (c *Cluster) isNarrow(r Resource) bool {

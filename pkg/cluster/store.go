@@ -118,14 +118,30 @@ func (c *Cluster) Load(ctx context.Context, ref flux.Ref) (*Record, error) {
 			return nil, fmt.Errorf("%s: %w", ref, err)
 		}
 	}
-	cm, err := c.at(configMaps, ref.Namespace).Get(ctx, recordPrefix+ref.Name, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		cm = nil
-	case err != nil:
-		return nil, fmt.Errorf("configmap/%s%s in %s: %w", recordPrefix, ref.Name, ref.Namespace, err)
+	cm, err := c.ownConfigMap(ctx, ref)
+	if err != nil {
+		return nil, err
 	}
 	return newRecord(ref, live, cm)
+}
+
+// ownConfigMap is the ConfigMap of ref, nil where there is none. One of that
+// name that is not ours is an error: it must not be overwritten.
+func (c *Cluster) ownConfigMap(ctx context.Context, ref flux.Ref) (*unstructured.Unstructured, error) {
+	cm, err := c.at(configMaps, ref.Namespace).Get(ctx, recordPrefix+ref.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		c.ours.Store(ref, true)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("configmap/%s%s in %s: %w", recordPrefix, ref.Name, ref.Namespace, err)
+	}
+	if cm.GetLabels()[managedBy] != managedByUs {
+		return nil, fmt.Errorf("configmap/%s in %s is not ours (label %s is not %s): its name is needed for the inventory of %s",
+			cm.GetName(), ref.Namespace, managedBy, managedByUs, ref)
+	}
+	c.ours.Store(ref, true)
+	return cm, nil
 }
 
 // Records reads what the cluster remembers of all Kustomizations in a
@@ -193,10 +209,6 @@ func newRecord(ref flux.Ref, live, cm *unstructured.Unstructured) (*Record, erro
 			rec.note(live)
 		}
 		return rec, nil
-	}
-	if cm.GetLabels()[managedBy] != managedByUs {
-		return nil, fmt.Errorf("configmap/%s in %s is not ours (label %s is not %s): its name is needed for the inventory of %s",
-			cm.GetName(), ref.Namespace, managedBy, managedByUs, ref)
 	}
 	status, inv, err := decodeRecord(cm)
 	if err != nil {
@@ -345,6 +357,11 @@ func (c *Cluster) SaveOutcome(ctx context.Context, ref flux.Ref, status kustomiz
 
 func (c *Cluster) saveConfigMap(ctx context.Context, k flux.Kustomization, status kustomizev1.KustomizationStatus, inv plan.Inventory, notes map[string]string) error {
 	ref := k.Ref
+	if _, known := c.ours.Load(ref); !known {
+		if _, err := c.ownConfigMap(ctx, ref); err != nil {
+			return err
+		}
+	}
 	status.Inventory = nil
 	text, err := json.Marshal(status)
 	if err != nil {

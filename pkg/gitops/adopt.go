@@ -57,7 +57,7 @@ func (e *Engine) declares(ctx context.Context, r *Run, ref flux.Ref) (bool, erro
 				return true, nil
 			}
 			seen[was] = true
-			rec, err := e.Cluster.Load(ctx, was)
+			rec, err := r.records.Load(ctx, was)
 			if err != nil {
 				return false, err
 			}

@@ -70,6 +70,7 @@ func (e *Engine) Apply(ctx context.Context, r *Run) SyncReport {
 		})
 	}
 	wg.Wait()
+	e.rememberWritten(r, tasks)
 	return e.report(ctx, r, tasks)
 }
 

@@ -54,21 +54,26 @@ func (e *Engine) finish(r *Run, p *Planned) {
 // checkSources looks at what can be told from Git alone, with or without keys
 // and a cluster.
 func (e *Engine) checkSources(r *Run) {
+	r.checked = true
 	for _, p := range r.Kustomizations {
-		if p.rendered == nil {
-			continue
+		e.checkSource(r, p)
+	}
+}
+
+func (e *Engine) checkSource(r *Run, p *Planned) {
+	if p.rendered == nil {
+		return
+	}
+	e.checkMarkers(r, p)
+	e.checkReplicas(r, p)
+	for _, s := range p.files.Opened() {
+		if s.MetadataSealed {
+			r.warn(e, Warning{Code: "sealed-metadata", File: s.Path,
+				Message: "apiVersion, kind or metadata is encrypted too: a Flux controller would refuse this file",
+				Hint:    "encrypt data and stringData only: sops encrypt --encrypted-regex '^(data|stringData)$'"})
 		}
-		e.checkMarkers(r, p)
-		e.checkReplicas(r, p)
-		for _, s := range p.files.Opened() {
-			if s.MetadataSealed {
-				r.warn(e, Warning{Code: "sealed-metadata", File: s.Path,
-					Message: "apiVersion, kind or metadata is encrypted too: a Flux controller would refuse this file",
-					Hint:    "encrypt data and stringData only: sops encrypt --encrypted-regex '^(data|stringData)$'"})
-			}
-			if s.MACIgnored {
-				r.warn(e, Warning{Code: "mac-ignored", File: s.Path, Message: "its MAC does not match: the file was edited after it was encrypted"})
-			}
+		if s.MACIgnored {
+			r.warn(e, Warning{Code: "mac-ignored", File: s.Path, Message: "its MAC does not match: the file was edited after it was encrypted"})
 		}
 	}
 }
@@ -124,6 +129,12 @@ func (e *Engine) checkReplicas(r *Run, p *Planned) {
 	}
 }
 
+// The label of the parts of Flux itself.
+const (
+	partOf     = "app.kubernetes.io/part-of"
+	partOfFlux = "flux"
+)
+
 // leaveOut takes the Flux controllers of a bootstrap repository out of what is
 // applied: its namespace and its CRDs stay.
 func (e *Engine) leaveOut(r *Run, p *Planned, running bool) {
@@ -134,7 +145,7 @@ func (e *Engine) leaveOut(r *Run, p *Planned, running bool) {
 	kept := p.objects[:0]
 	for _, o := range p.objects {
 		gk := o.GroupVersionKind().GroupKind()
-		part := o.GetLabels()["app.kubernetes.io/part-of"] == "flux" && !flux.IsFluxGroup(gk.Group)
+		part := o.GetLabels()[partOf] == partOfFlux && !flux.IsFluxGroup(gk.Group)
 		if part && !object.IsCRD(gk) && !object.IsNamespace(gk) {
 			p.LeftOut = append(p.LeftOut, o.ID())
 			continue
@@ -218,7 +229,7 @@ func (p *Planned) most(total int) error {
 	owned := len(p.record.Inventory)
 	why := fmt.Sprintf("%s rendered %s", p.Path(), count(len(p.Changes), "object"))
 	empty := len(p.Changes) == 0 && gone > 0
-	if p.rendered == nil { // removed
+	if p.rendered == nil && p.recalled == nil { // removed
 		why, empty = "it is no longer declared", false
 	}
 	if !empty && (gone*2 <= owned || gone <= 10) {

@@ -11,6 +11,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/render"
@@ -41,6 +42,13 @@ func (e *Engine) discover(ctx context.Context, r *Run) error {
 	r.Root = root
 	r.Kustomizations = []*Planned{root}
 	e.lookAtLock(ctx, r)
+	// What another run may have written before that is in what is read from here on.
+	if r.records, err = e.Cluster.RecordSet(ctx); err != nil {
+		return err
+	}
+	if root.record, err = r.records.Load(ctx, root.Ref); err != nil {
+		return err
+	}
 	if err := e.checkRoot(ctx, r); err != nil {
 		return err
 	}
@@ -81,7 +89,7 @@ func (e *Engine) next(r *Run, queue []*Planned) int {
 			return false, missing
 		}
 		for _, ref := range p.Spec.PostBuild.SubstituteFrom {
-			if _, ok := e.declared(r, object.ID{Kind: ref.Kind, Namespace: p.Namespace, Name: ref.Name}); !ok {
+			if !e.isDeclared(r, object.ID{Kind: ref.Kind, Namespace: p.Namespace, Name: ref.Name}) {
 				missing++
 			}
 		}
@@ -110,16 +118,29 @@ func (e *Engine) knowsSource(r *Run, p *Planned) bool {
 	if kind == rootKind && ref == rootRef {
 		return true
 	}
-	_, ok := e.declared(r, sourceID(kind, ref))
-	return ok
+	return e.isDeclared(r, sourceID(kind, ref))
+}
+
+// isDeclared reports whether declared would find it.
+func (e *Engine) isDeclared(r *Run, id object.ID) bool {
+	return slices.ContainsFunc(r.Kustomizations, func(p *Planned) bool {
+		if e.away(p) {
+			return false
+		}
+		_, recalled := p.sums[id]
+		return recalled || slices.ContainsFunc(p.objects, func(o object.Object) bool { return o.ID() == id })
+	})
 }
 
 // declared finds an object that some Kustomization of the run renders for the
 // cluster at hand.
-func (e *Engine) declared(r *Run, id object.ID) (object.Object, bool) {
+func (e *Engine) declared(ctx context.Context, r *Run, id object.ID) (object.Object, bool) {
 	for _, p := range r.Kustomizations {
 		if e.away(p) {
 			continue
+		}
+		if _, has := p.sums[id]; has && p.recalled != nil {
+			e.forget(ctx, r, p)
 		}
 		for _, o := range p.objects {
 			if o.ID() == id {
@@ -270,7 +291,7 @@ func unsupported(s kustomizev1.KustomizationSpec) []string {
 // load reads what the cluster remembers of p, and resolves its source.
 func (e *Engine) load(ctx context.Context, r *Run, p *Planned) error {
 	var err error
-	if p.record, err = e.Cluster.Load(ctx, p.Ref); err != nil {
+	if p.record, err = e.recordOf(ctx, r, p.Ref); err != nil {
 		return err
 	}
 	if err := e.keepSpec(p); err != nil {
@@ -310,23 +331,43 @@ func (e *Engine) keepSpec(p *Planned) error {
 	return nil
 }
 
-// render fills p's objects, or its problems.
+// recordOf is what the cluster remembers of a Kustomization.
+func (e *Engine) recordOf(ctx context.Context, r *Run, ref flux.Ref) (*cluster.Record, error) {
+	if r.records == nil {
+		return e.Cluster.Load(ctx, ref)
+	}
+	return r.records.Load(ctx, ref)
+}
+
+// render fills p's objects, or its problems; or recalls what an earlier run made
+// of the same.
 func (e *Engine) render(ctx context.Context, r *Run, p *Planned) {
-	e.progress(p.Ref, "rendering "+p.Path())
-	keys := e.keys(ctx, r, p)
-	p.files = secret.Overlay(p.snapshot.FS, keys, secret.OverlayOptions{
-		Configured: p.Spec.Decryption != nil && p.Spec.Decryption.Provider == kustomizev1ProviderSOPS,
-		IgnoreMAC:  e.Options.IgnoreMAC,
-	})
+	p.keys = e.keys(ctx, r, p)
 	variables, missing := e.variables(ctx, r, p)
 	p.problem(reasonBuild, missing...)
 	always := p.Spec.PostBuild != nil && p.Spec.PostBuild.SubstituteStrategy == kustomizev1.SubstituteStrategyAlways
 	if len(missing) > 0 || len(variables) == 0 && !always {
 		variables = nil
 	}
+	p.variables = variables
+	if len(missing) == 0 && e.recall(p) {
+		return
+	}
+	e.build(ctx, r, p)
+}
+
+// build renders p.
+func (e *Engine) build(ctx context.Context, r *Run, p *Planned) {
+	e.progress(p.Ref, "rendering "+p.Path())
+	files, trace := e.Cache.Trace(p.snapshot.FS)
+	p.trace = trace
+	p.files = secret.Overlay(files, p.keys, secret.OverlayOptions{
+		Configured: p.Spec.Decryption != nil && p.Spec.Decryption.Provider == kustomizev1ProviderSOPS,
+		IgnoreMAC:  e.Options.IgnoreMAC,
+	})
 	result, err := render.Build(ctx, render.Request{
 		FS: p.files, Kustomization: p.Kustomization, Links: p.snapshot.Links,
-		Variables: variables, Strict: e.Options.StrictVars, RemoteBases: e.Options.RemoteBases,
+		Variables: p.variables, Strict: e.Options.StrictVars, RemoteBases: e.Options.RemoteBases,
 	})
 	p.problem(reasonBuild, sealedProblems(p)...)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cache"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
@@ -34,6 +35,9 @@ type Engine struct {
 	Options     Options
 	Actor       Actor
 	Events      Sink
+	Cache       *cache.Dir // what earlier runs found out; nil for nothing
+
+	verdicts *cache.Verdicts
 
 	begun    bool   // the first line is out
 	locked   bool   // no other run writes
@@ -110,6 +114,10 @@ type Run struct {
 	Warnings       []Warning
 
 	started  time.Time
+	checked  bool        // checkSources has run
+	live     liveObjects // what was seen of the clusters
+	present  map[spaceAt]cluster.Presence
+	records  *cluster.RecordSet          // of all Kustomizations; nil until the root is known
 	crds     map[kindAt]*definition      // kinds that the run itself defines
 	spaces   map[spaceAt]*Planned        // namespaces that the run itself makes
 	hasFlux  bool                        // the cluster has the Kustomization kind already
@@ -149,7 +157,13 @@ type Planned struct {
 
 	cluster   *cluster.Cluster // where its objects are, as whoever it is applied as
 	snapshot  *source.Snapshot
-	atHand    bool // its source is the one at hand
+	atHand    bool                    // its source is the one at hand
+	keys      *secret.Keyring         // that may open its files
+	variables map[string]string       // of spec.postBuild; nil where nothing is substituted
+	inputs    cache.Sum               // of what it is rendered from beside the files
+	trace     *cache.Trace            // of its rendering
+	recalled  *recalled               // what an earlier run rendered; nil where this one has
+	sums      map[object.ID]cache.Sum // of what is declared
 	files     *secret.FS
 	rendered  *render.Result
 	objects   []object.Object // what is declared, with owner labels, normalized
@@ -271,5 +285,7 @@ func (e *Engine) Plan(ctx context.Context) (*Run, error) {
 		return nil, err
 	}
 	e.order(r)
+	e.keep(r)
+	e.verdicts.Save()
 	return r, nil
 }

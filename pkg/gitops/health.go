@@ -123,6 +123,8 @@ func (t *task) waitFor(ctx context.Context, entries, named []plan.Entry, childre
 		}
 		if u := t.live[c.ID]; u != nil {
 			state[c.ID] = object.HealthOf(u)
+		} else if c.Settled {
+			state[c.ID] = object.Health{Status: "Current"}
 		} else if c.Live != nil && !c.Action.Writes() {
 			state[c.ID] = object.HealthOf(c.Live)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -84,15 +85,22 @@ func (e *Engine) observe(ctx context.Context, r *Run) error {
 func (e *Engine) compare(ctx context.Context, r *Run) error {
 	lists := kindLists{}
 	for _, p := range r.Kustomizations {
-		if err := e.resolve(r, p, lists); err != nil {
+		if err := e.resolve(ctx, r, p, lists); err != nil {
 			return err
 		}
 	}
 	e.checkOwners(r)
-	if err := e.checkNamespaces(ctx, r); err != nil {
+	if err := e.meet(ctx, r); err != nil {
 		return err
 	}
 	for _, p := range r.Kustomizations {
+		if p.recalled != nil && (e.lacksNamespace(r, p) || p.owesPrunes()) {
+			if err := e.resolveAnew(ctx, r, p, lists); err != nil {
+				return err
+			}
+		}
+		e.checkNamespaces(r, p)
+		e.sumUp(p)
 		e.staleKinds(p, lists)
 	}
 	kinds := 0
@@ -100,22 +108,54 @@ func (e *Engine) compare(ctx context.Context, r *Run) error {
 		kinds += len(lists[c])
 	}
 	e.progress(r.Root.Ref, fmt.Sprintf("reading %s from the cluster", count(kinds, "kind")))
-	live, err := e.read(ctx, r, lists)
-	if err != nil {
+	if err := e.read(ctx, r, lists); err != nil {
 		return err
 	}
 	e.progress(r.Root.Ref, "comparing with the cluster")
-	if err := e.decideAll(ctx, r, live); err != nil {
+	if err := e.decideAll(ctx, r); err != nil {
 		return err
 	}
 	e.tellGuessed(r)
-	return e.planPrunes(ctx, r, live)
+	return e.planPrunes(ctx, r, r.live)
+}
+
+// meet learns which cluster this is, and which of the namespaces are there.
+func (e *Engine) meet(ctx context.Context, r *Run) error {
+	g, gctx := errgroup.WithContext(ctx)
+	if e.Cache != nil && e.verdicts == nil && e.Options.Verify != VerifyServer {
+		g.Go(func() error {
+			e.verdicts = e.Cache.Verdicts(e.Cluster.ID(gctx))
+			return nil
+		})
+	}
+	g.Go(func() (err error) {
+		r.present, err = e.namespaces(gctx, r)
+		return err
+	})
+	return g.Wait()
+}
+
+// resolveAnew resolves p after all from what it renders to now, rather than from
+// what an earlier run kept.
+func (e *Engine) resolveAnew(ctx context.Context, r *Run, p *Planned, lists kindLists) error {
+	e.forget(ctx, r, p)
+	return e.resolve(ctx, r, p, lists)
+}
+
+// owesPrunes reports whether p owns what it no longer declares.
+func (p *Planned) owesPrunes() bool {
+	return p.record != nil && len(p.record.Inventory.Minus(p.Inventory())) > 0
 }
 
 // index notes which kinds and namespaces the run makes, and by whom.
 func (r *Run) index() {
 	r.crds, r.spaces = map[kindAt]*definition{}, map[spaceAt]*Planned{}
 	for _, p := range r.Kustomizations {
+		for id := range p.sums { // of what is recalled
+			if object.IsNamespace(id.GroupKind()) {
+				r.spaces[spaceAt{p.site(), id.Name}] = p
+			}
+		}
 		for _, o := range p.objects {
 			switch gk := o.GroupVersionKind().GroupKind(); {
 			case object.IsNamespace(gk):
@@ -141,7 +181,14 @@ func (r *Run) index() {
 // resolve finds each object's place on the server, and turns the objects of p
 // into changes in the order of an apply. What has no place is a problem, a
 // skip (Flux's own kinds) or pending (a kind that the run defines).
-func (e *Engine) resolve(r *Run, p *Planned, lists kindLists) error {
+func (e *Engine) resolve(ctx context.Context, r *Run, p *Planned, lists kindLists) error {
+	if p.recalled != nil {
+		ok, err := e.resolveRecalled(r, p, lists)
+		if ok || err != nil {
+			return err
+		}
+		e.forget(ctx, r, p)
+	}
 	for i := range p.objects {
 		o := p.objects[i]
 		gvk := o.GroupVersionKind()
@@ -196,13 +243,17 @@ func (e *Engine) resolve(r *Run, p *Planned, lists kindLists) error {
 		}
 		p.Changes = append(p.Changes, c)
 	}
+	p.sortChanges()
+	return nil
+}
+
+func (p *Planned) sortChanges() {
 	slices.SortStableFunc(p.Changes, func(a, b plan.Change) int {
 		if s, t := object.StageOf(a.ID.GroupKind()), object.StageOf(b.ID.GroupKind()); s != t {
 			return int(s - t)
 		}
 		return object.Compare(a.ID, b.ID)
 	})
-	return nil
 }
 
 // checkOwners warns of an object that two Kustomizations declare: each run, and
@@ -256,51 +307,61 @@ func noKind(o object.Object, served []string) Problem {
 	return p
 }
 
-// checkNamespaces finds the namespaces that nobody makes, and marks what waits
-// for those that the run makes.
-func (e *Engine) checkNamespaces(ctx context.Context, r *Run) error {
-	exists := map[spaceAt]cluster.Presence{}
+// namespaces looks which of the namespaces that r needs exist.
+func (e *Engine) namespaces(ctx context.Context, r *Run) (map[spaceAt]cluster.Presence, error) {
+	names := map[site]map[string]bool{}
 	at := map[site]*cluster.Cluster{}
 	for _, p := range r.Kustomizations {
 		at[p.site()] = p.cluster.Self()
+		if names[p.site()] == nil {
+			names[p.site()] = map[string]bool{}
+		}
 		for _, c := range p.Changes {
 			if c.ID.Namespace != "" && c.Action != plan.Skip {
-				exists[spaceAt{p.site(), c.ID.Namespace}] = cluster.Absent
+				names[p.site()][c.ID.Namespace] = true
 			}
 		}
 	}
-	names := map[site][]string{}
-	for ns := range exists {
-		names[ns.site] = append(names[ns.site], ns.name)
-	}
+	out := map[spaceAt]cluster.Presence{}
 	for site, c := range at {
-		found, err := c.Namespaces(ctx, names[site])
+		found, err := c.Namespaces(ctx, slices.Sorted(maps.Keys(names[site])))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for name, presence := range found {
-			exists[spaceAt{site, name}] = presence
+			out[spaceAt{site, name}] = presence
 		}
 	}
-	for _, p := range r.Kustomizations {
-		told := map[string]bool{}
-		for i := range p.Changes {
-			c := &p.Changes[i]
-			ns := c.ID.Namespace
-			found := exists[spaceAt{p.site(), ns}]
-			switch {
-			case ns == "" || found == cluster.Present || c.Action == plan.Skip:
-			case r.space(p, ns) != nil && found == cluster.Absent:
-				if c.Pending == "" {
-					c.Pending = "namespace " + ns
-				}
-			case !told[ns]:
-				told[ns] = true
-				p.problem(reasonFailed, e.noNamespace(p, ns, found))
+	return out, nil
+}
+
+// lacksNamespace reports whether something of p is in a namespace that does not
+// exist.
+func (e *Engine) lacksNamespace(r *Run, p *Planned) bool {
+	return slices.ContainsFunc(p.Changes, func(c plan.Change) bool {
+		return c.ID.Namespace != "" && c.Action != plan.Skip && r.present[spaceAt{p.site(), c.ID.Namespace}] != cluster.Present
+	})
+}
+
+// checkNamespaces finds the namespaces of p that nobody makes, and marks what
+// waits for those that the run makes.
+func (e *Engine) checkNamespaces(r *Run, p *Planned) {
+	told := map[string]bool{}
+	for i := range p.Changes {
+		c := &p.Changes[i]
+		ns := c.ID.Namespace
+		found := r.present[spaceAt{p.site(), ns}]
+		switch {
+		case ns == "" || found == cluster.Present || c.Action == plan.Skip:
+		case r.space(p, ns) != nil && found == cluster.Absent:
+			if c.Pending == "" {
+				c.Pending = "namespace " + ns
 			}
+		case !told[ns]:
+			told[ns] = true
+			p.problem(reasonFailed, e.noNamespace(p, ns, found))
 		}
 	}
-	return nil
 }
 
 func (e *Engine) noNamespace(p *Planned, ns string, presence cluster.Presence) Problem {
@@ -342,7 +403,7 @@ func (e *Engine) staleKinds(p *Planned, lists kindLists) {
 
 // decideAll decides the change of every object of which that can be told before
 // the run begins.
-func (e *Engine) decideAll(ctx context.Context, r *Run, live liveObjects) error {
+func (e *Engine) decideAll(ctx context.Context, r *Run) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(e.concurrency())
 	found := map[*Planned][][]Problem{}
@@ -354,7 +415,11 @@ func (e *Engine) decideAll(ctx context.Context, r *Run, live liveObjects) error 
 		found[p] = problems
 		for i := range p.Changes {
 			c := &p.Changes[i]
-			c.Live = live.of(p, c.Entry())
+			full := r.live.of(p, c.Entry())
+			if e.stillKnown(c, full) {
+				continue
+			}
+			c.Live = full
 			if c.Live != nil && e.suspendedByHand(c.Live) && c.Object != nil {
 				keepSuspended(c.Object.Unstructured)
 			}
@@ -370,7 +435,7 @@ func (e *Engine) decideAll(ctx context.Context, r *Run, live liveObjects) error 
 			}
 			g.Go(func() error {
 				var err error
-				if problems[i], err = e.decide(gctx, p, c, live.in(p)); err == nil && len(problems[i]) == 0 {
+				if problems[i], err = e.decide(gctx, p, c, r.live.in(p)); err == nil && len(problems[i]) == 0 {
 					problems[i], err = e.checkOwner(gctx, r, p, c)
 				}
 				return err
@@ -407,6 +472,7 @@ func (e *Engine) decide(ctx context.Context, p *Planned, c *plan.Change, o *obse
 	}
 	if e.proved(p, c, o) {
 		c.Action, c.Reason, c.Local = plan.Unchanged, "", true
+		e.remember(p, c, c.Live, o)
 		return nil, nil
 	}
 	if e.Options.Verify == VerifyLocal && (c.Live != nil || e.Options.Guess) {
@@ -454,6 +520,9 @@ func (e *Engine) decide(ctx context.Context, p *Planned, c *plan.Change, o *obse
 		if c.Cleanup != nil && c.Action == plan.Unchanged {
 			c.Action, c.Reason = plan.Configure, "takes over the fields that kubectl owns"
 		}
+	}
+	if c.Action == plan.Unchanged {
+		e.remember(p, c, c.Live, o)
 	}
 	return nil, nil
 }

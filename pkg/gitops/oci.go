@@ -175,7 +175,7 @@ func (e *Engine) sourceProxy(ctx context.Context, r *Run, namespace string, ref 
 
 // pullSecrets are the Secrets that a ServiceAccount pulls with.
 func (e *Engine) pullSecrets(ctx context.Context, r *Run, id object.ID) ([]*meta.LocalObjectReference, error) {
-	o, ok := e.declared(r, id)
+	o, ok := e.declared(ctx, r, id)
 	if !ok {
 		live, err := e.Cluster.Get(ctx, id, "v1")
 		if err != nil {

@@ -18,7 +18,7 @@ func (e *Engine) checkGraph(ctx context.Context, r *Run) error {
 	for _, p := range r.Kustomizations {
 		ks = append(ks, p.Kustomization)
 		// What a Kustomization that failed to render would have declared is not known.
-		broken[p.Ref] = p.rendered == nil
+		broken[p.Ref] = p.rendered == nil && p.recalled == nil
 	}
 	unknown := false
 	for _, b := range broken {
@@ -29,7 +29,7 @@ func (e *Engine) checkGraph(ctx context.Context, r *Run) error {
 		if unknown {
 			return true // told when its turn comes
 		}
-		rec, err := e.Cluster.Load(ctx, ref)
+		rec, err := r.records.Load(ctx, ref)
 		if err != nil {
 			lookup = err
 			return true

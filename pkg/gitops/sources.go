@@ -106,7 +106,7 @@ func (e *Engine) artifact(ctx context.Context, r *Run, of flux.Ref, id object.ID
 // sourceObject is the source that some Kustomization of the run declares, else
 // the one in the cluster. why says why there is none.
 func (e *Engine) sourceObject(ctx context.Context, r *Run, id object.ID) (o object.Object, why string) {
-	if o, ok := e.declared(r, id); ok {
+	if o, ok := e.declared(ctx, r, id); ok {
 		return o, ""
 	}
 	live, err := e.Cluster.Get(ctx, id, "v1")
@@ -268,7 +268,7 @@ func (e *Engine) sourceSecret(ctx context.Context, r *Run, namespace string, ref
 func (e *Engine) settleRoot(ctx context.Context, r *Run, root *Planned) (changed bool, err error) {
 	kind, ref := root.SourceRef()
 	id := sourceID(kind, ref)
-	if _, ok := e.declared(r, id); !ok && !r.hasFlux {
+	if !e.isDeclared(r, id) && !r.hasFlux {
 		return false, nil
 	}
 	o, why := e.sourceObject(ctx, r, id)

@@ -102,7 +102,7 @@ func (e *Engine) planPrune(ctx context.Context, r *Run, p *Planned, desired map[
 // its deletionPolicy: what it owns goes first, Kustomizations among it included.
 // nil means that the cluster remembers nothing of it.
 func (e *Engine) planRemoval(ctx context.Context, r *Run, ref flux.Ref, desired map[objectAt]*Planned) (*Planned, error) {
-	rec, err := e.Cluster.Load(ctx, ref)
+	rec, err := r.records.Load(ctx, ref)
 	if err != nil {
 		return nil, err
 	}

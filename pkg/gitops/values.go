@@ -21,7 +21,7 @@ import (
 // Kustomization of the run declares it, else from the cluster. why says why
 // there is none.
 func (e *Engine) data(ctx context.Context, r *Run, id object.ID) (data map[string]string, why string) {
-	if o, ok := e.declared(r, id); ok {
+	if o, ok := e.declared(ctx, r, id); ok {
 		return decodeData(o.Unstructured), ""
 	}
 	live, err := e.Cluster.Get(ctx, id, "v1")
@@ -136,11 +136,11 @@ func (e *Engine) checkDirty(r *Run) error {
 	var paths []string
 	read := map[string]bool{}
 	for _, p := range r.Kustomizations {
-		if !p.atHand || p.rendered == nil {
+		if !p.atHand || p.rendered == nil && p.recalled == nil {
 			continue
 		}
 		paths = append(paths, p.Path())
-		for _, f := range p.rendered.Files {
+		for _, f := range p.inputFiles() {
 			read[f] = true
 		}
 	}

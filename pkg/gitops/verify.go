@@ -10,10 +10,12 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
 )
 
@@ -57,6 +59,7 @@ type liveObjects map[*cluster.Cluster]*observed
 // observed is what was seen in one cluster.
 type observed struct {
 	objects  map[plan.Entry]*unstructured.Unstructured
+	metadata map[plan.Entry]*metav1.PartialObjectMetadata // nil where objects has all
 	denied   []cluster.Denied
 	mutators *cluster.Mutators
 }
@@ -72,32 +75,95 @@ func (l liveObjects) of(p *Planned, e plan.Entry) *unstructured.Unstructured {
 	return l.in(p).objects[e]
 }
 
-// read lists what is live of the kinds in lists. Where listing is not allowed,
-// the objects that are declared are read by name.
-func (e *Engine) read(ctx context.Context, r *Run, lists kindLists) (liveObjects, error) {
-	live := liveObjects{}
+// read lists what is live of the kinds in lists. Where an earlier run has left
+// verdicts, metadata alone comes first, and then the kinds in which something is
+// not known. Where listing is not allowed, the objects that are declared are read
+// by name.
+func (e *Engine) read(ctx context.Context, r *Run, lists kindLists) error {
+	r.live = liveObjects{}
 	for c := range lists {
-		o := &observed{}
-		live[c] = o
+		r.live[c] = &observed{}
+	}
+	full := lists
+	if e.Options.Verify != VerifyServer {
 		g, gctx := errgroup.WithContext(ctx)
-		g.Go(func() (err error) {
-			o.objects, o.denied, err = c.Owned(gctx, lists.scopes(c))
-			return err
-		})
-		if e.Options.Verify != VerifyServer {
+		for c, o := range r.live {
 			g.Go(func() (err error) {
 				o.mutators, err = c.Mutators(gctx)
 				return err
 			})
+			if c == e.Cluster && !e.verdicts.Empty() {
+				g.Go(func() (err error) {
+					o.metadata, _, err = c.OwnedMetadata(gctx, lists.scopes(c)) // who is denied is told below
+					return err
+				})
+			}
 		}
 		if err := g.Wait(); err != nil {
-			return nil, err
+			return err
 		}
-		if err := e.readDenied(ctx, r, c, o); err != nil {
-			return nil, err
+		var err error
+		if full, err = e.unknown(ctx, r, lists); err != nil {
+			return err
 		}
 	}
-	return live, nil
+	for c := range full {
+		o := r.live[c]
+		var err error
+		if o.objects, o.denied, err = c.Owned(ctx, full.scopes(c)); err != nil {
+			return err
+		}
+		if err := e.readDenied(ctx, r, c, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unknown decides what earlier runs know, and returns the kinds to be read in
+// full for the rest. What was recalled and is not all in sync is rendered.
+func (e *Engine) unknown(ctx context.Context, r *Run, lists kindLists) (kindLists, error) {
+	full := kindLists{}
+	for _, p := range r.Kustomizations {
+		if p.Suspended {
+			continue
+		}
+		all := e.known(p, r.live.in(p), full)
+		if p.recalled != nil && !all {
+			if err := e.resolveAnew(ctx, r, p, lists); err != nil {
+				return nil, err
+			}
+			e.checkNamespaces(r, p)
+			e.sumUp(p)
+			e.known(p, r.live.in(p), full)
+		}
+	}
+	for _, p := range r.Kustomizations {
+		if p.owesPrunes() {
+			e.staleKinds(p, full)
+		}
+	}
+	return full, nil
+}
+
+// stillKnown keeps the change of an object of which an earlier run knows that it
+// is in sync. full is its present state, where that was read.
+func (e *Engine) stillKnown(c *plan.Change, full *unstructured.Unstructured) bool {
+	if c.Action != plan.Unchanged || !c.Local {
+		return false
+	}
+	if full == nil {
+		return true
+	}
+	if full.GetResourceVersion() != c.Live.GetResourceVersion() {
+		c.Action, c.Local, c.Settled = "", false, false // it has changed just now
+		return false
+	}
+	c.Live, c.Settled = full, false
+	if object.HealthOf(full).Ready() {
+		e.verdicts.Add(e.ready(stateOf(full)))
+	}
+	return true
 }
 
 // readDenied reads the objects of r that no LIST could have found.

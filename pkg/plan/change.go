@@ -54,6 +54,8 @@ type Change struct {
 	// Local says that the change was decided without asking the server: proved, or
 	// where it may not be asked predicted.
 	Local bool
+	// Settled says that Live, of which only the metadata is there, is ready.
+	Settled bool
 	// Pending is what must be made first by this very run before the server
 	// can be asked: a kind or a namespace; "" otherwise.
 	Pending string
