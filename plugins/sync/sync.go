@@ -78,7 +78,7 @@ not start · 3 another run holds the root · 130 interrupted.`,
 	f.BoolVar(&o.KeepGoing, "keep-going", false, "Where the server refuses some objects, write the others all the same; nothing is pruned then.")
 	f.StringVar(&o.engine, "engine", "auto", "Who reconciles: auto (a live Flux controller, else this process), local (this process), flux (the controller).")
 	f.BoolVar(&o.suspend, "suspend", false, "With --engine local beside a live Flux controller: suspend what is written first, and leave it so.")
-	f.StringVar(&o.dryRun, "dry-run", "none", "server: ask the server what would change and write nothing; none.")
+	f.StringVar(&o.dryRun, "dry-run", "none", "server: ask the server what would change, and write nothing; client: only read from it, and compare here; none.")
 	f.Lookup("dry-run").NoOptDefVal = "server"
 	f.DurationVar(&o.lockTimeout, "lock-timeout", time.Minute, "How long to wait for another run of the same root to end; 0 does not wait.")
 	f.BoolVar(&o.interactive, "interactive", false, "Show the plan and ask, on a terminal.")
@@ -94,7 +94,7 @@ func (o *Options) complete(c *cobra.Command, env *cli.Env, args []string) error 
 	}{
 		{"wait", o.wait, []string{"true", "spec", "false"}},
 		{"engine", o.engine, []string{"auto", "local", "flux"}},
-		{"dry-run", o.dryRun, []string{"server", "none"}},
+		{"dry-run", o.dryRun, []string{"server", "client", "none"}},
 	} {
 		if err := cli.OneOf(c, check.flag, check.value, check.allowed...); err != nil {
 			return err
@@ -115,7 +115,14 @@ func (o *Options) complete(c *cobra.Command, env *cli.Env, args []string) error 
 	if o.Timeout <= 0 || o.runTimeout < 0 || o.lockTimeout < 0 {
 		return cli.Usage(c, "a timeout cannot be negative or zero")
 	}
-	return o.Complete(c, env, args)
+	if err := o.Complete(c, env, args); err != nil || o.dryRun != "client" {
+		return err
+	}
+	if c.Flags().Changed("verify") && o.Verify != gitops.VerifyLocal {
+		return cli.Usage(c, "--dry-run=client asks the server for no dry run, and --verify=%s does", o.Verify)
+	}
+	o.Verify, o.Guess = gitops.VerifyLocal, true
+	return nil
 }
 
 func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error {
@@ -124,7 +131,7 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 		ctx, cancel = context.WithTimeout(ctx, o.runTimeout)
 		defer cancel()
 	}
-	u, err := o.Output.UI(c, env, o.dryRun == "server")
+	u, err := o.Output.UI(c, env, o.dryRun != "none")
 	if err != nil {
 		return err
 	}
@@ -137,7 +144,7 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 		return err
 	}
 	e.Events = u.Sink()
-	if o.dryRun == "server" {
+	if o.dryRun != "none" {
 		return o.preview(ctx, u, e)
 	}
 	by := o.reconcile

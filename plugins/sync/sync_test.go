@@ -51,7 +51,8 @@ func TestFlags(t *testing.T) {
 func TestFlagsThatCannotBeMeant(t *testing.T) {
 	for want, args := range map[string][]string{
 		"--wait=no: want one of true, spec, false":       {"--wait=no"},
-		"--dry-run=client: want one of server, none":     {"--dry-run=client"},
+		"--dry-run=x: want one of server, client, none":  {"--dry-run=x"},
+		"--dry-run=client asks the server for no dry":    {"--dry-run=client", "--verify=server"},
 		"--engine=x: want one of auto, local, flux":      {"--engine=x"},
 		"--suspend is for --engine local":                {"--suspend"},
 		"--flux-components=x: want one of auto, apply":   {"--flux-components=x"},
