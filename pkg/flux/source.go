@@ -71,6 +71,9 @@ func ParseOCIRepository(o object.Object) (OCIRepository, error) {
 	if err := required(o, "spec.url", r.Spec.URL); err != nil {
 		return r, err
 	}
+	if strings.Contains(r.Spec.URL, "@") { // what stands before it may be a password
+		return r, fmt.Errorf("%s: spec.url has a user or a digest in it: spec.secretRef and spec.ref.digest are for those", describe(o))
+	}
 	if !strings.HasPrefix(r.Spec.URL, sourcev1.OCIRepositoryPrefix) {
 		return r, fmt.Errorf("%s: spec.url %q does not begin with oci://", describe(o), r.Spec.URL)
 	}

@@ -22,8 +22,11 @@ import (
 // the tag in the URL, else latest.
 func OpenOCI(ctx context.Context, c *registry.Client, url, ref string) (*source.Snapshot, error) {
 	image := strings.TrimPrefix(url, sourcev1.OCIRepositoryPrefix)
-	if at, tag, ok := strings.Cut(image, "@"); ok {
-		image, ref = at, firstOf(ref, tag)
+	if at, digest, ok := strings.Cut(image, "@"); ok {
+		if !strings.HasPrefix(digest, "sha256:") { // what stands before it may be a password
+			return nil, &Refused{Code: "source", Msg: "an oci:// URL has no user and no password", Fix: "docker login HOST, then --source oci://HOST/PATH"}
+		}
+		image, ref = at, firstOf(ref, digest)
 	} else if i := strings.LastIndexByte(image, ':'); i > strings.LastIndexByte(image, '/') {
 		image, ref = image[:i], firstOf(ref, image[i+1:])
 	}

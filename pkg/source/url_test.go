@@ -46,7 +46,8 @@ func TestSameRepository(t *testing.T) {
 		{"/srv/git/Fleet", "/srv/git/fleet", false},
 		{"../fleet", "/fleet", false},
 		{"", "", false},
-		{"oci://x/y", "oci://x/y", false},
+		{"oci://x/y", "oci://X/y/", true},
+		{"oci://x/y", "https://x/y", false},
 	} {
 		if got := SameRepository(c.a, c.b); got != c.want {
 			t.Errorf("SameRepository(%q, %q) = %v, want %v", c.a, c.b, got, c.want)
@@ -89,7 +90,7 @@ func TestBadURLsAreRefusedWithoutTheirSecret(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		"htps://u:hunter2@host/a":              "did you mean https://host/a",
-		"oci://u:hunter2@ghcr.io/acme/fleet":   "oci:// is not supported",
+		"oci://u:hunter2@ghcr.io/acme/fleet":   "is an artifact, not a repository",
 		"ftp://u:hunter2@host/a":               "use https://, ssh://",
 		"https://u:hunter2@host:port/a":        "not a URL",
 		"https://u:hun/ter2@host/a":            "not a URL",
