@@ -25,7 +25,10 @@ type SealOptions struct {
 	// none. What did not change keeps its ciphertext, where Keys opens it and
 	// the rule has not changed.
 	Previous []byte
-	Keys     *Keyring
+	// Also is another sealed version whose ciphertext may be taken where Previous
+	// has none, if both have one data key; nil for none.
+	Also []byte
+	Keys *Keyring
 	// Now is the time to note in the file; time.Now() if zero.
 	Now time.Time
 }
@@ -115,6 +118,15 @@ func encrypt(name string, plain []byte, rule Rule, o SealOptions) (out SealedFil
 	var before previous
 	if o.Previous != nil {
 		before, out.Anew = o.Keys.previous(name, o.Previous, meta)
+	}
+	if before.key != nil && o.Also != nil {
+		if also, _ := o.Keys.previous(name, o.Also, meta); bytes.Equal(also.key, before.key) {
+			for at, sealed := range also.values {
+				if len(before.values[at]) == 0 {
+					before.values[at] = sealed
+				}
+			}
+		}
 	}
 	key := before.key
 	if key != nil {

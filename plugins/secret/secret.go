@@ -26,7 +26,7 @@ here opens with sops and with Flux, and the other way round.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newEncrypt(env), newDecrypt(env), newEdit(env), newCreate(env), newKeygen(env), newUpdateKeys(env), newRotate(env), newCheck(env), newInstallKey(env), newGuard())
+	c.AddCommand(newEncrypt(env), newDecrypt(env), newEdit(env), newCreate(env), newKeygen(env), newUpdateKeys(env), newRotate(env), newCheck(env), newInstallKey(env), newGitConfig(env), newGuard(), newTextconv(env), newMergeDriver(env))
 	return c
 }
 

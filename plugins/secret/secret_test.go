@@ -54,6 +54,15 @@ func TestFlags(t *testing.T) {
 		"decrypt --age-key-file no a.yaml": "--age-key-file no: no such file",
 		"keygen x":                         "unknown command",
 		"updatekeys":                       "which files?",
+		"edit":                             "want one FILE",
+		"edit a b":                         "want one FILE",
+		"create":                           "create what?",
+		"create generic":                   "want one NAME",
+		"install-key --add --remove age1x": "exclude each other",
+		"install-key x":                    "unknown command",
+		"keygen --secret a/b":              "--secret is for --install",
+		"git-config --uninstall x":         "--uninstall takes no PATTERN",
+		"updatekeys --add-recipient x .":   "want the recipient of an age key",
 		"rotate nowhere":                   "nowhere: no such file or directory",
 	} {
 		t.Run(line, func(t *testing.T) {
