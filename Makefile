@@ -60,7 +60,7 @@ lint: ## Check formatting, vet, and that go.mod and go.sum are complete; writes 
 	cd cmd/devcluster && $(GO) vet -trimpath ./... && $(GO) mod tidy -diff
 
 .PHONY: bench
-bench: build tools ## Run all benchmarks, with a devcluster; writes docs/benchmarks.md
+bench: build tools ## Run all benchmarks, with a devcluster; writes docs/benchmarks.md; BENCH=full|quick does more or less
 	@packages=$$(find pkg plugins cmd -name '*_test.go' ! -path 'cmd/devcluster/*' -exec grep -l '^func Benchmark' {} + | \
 		sed 's,^,./,; s,/[^/]*$$,,' | sort -u); \
 	if [ -z "$$packages" ]; then echo "there is no benchmark yet"; exit 0; fi; \
@@ -72,9 +72,10 @@ release: ## Write dist/ for every platform: archives, checksums, SBOM, manifests
 
 FUZZTIME ?= 30s
 .PHONY: fuzz
-fuzz: ## Run every fuzz test for FUZZTIME (30s) each
+fuzz: build ## Run every fuzz test for FUZZTIME (30s) each, and hold the in-sync proof to a server in tens of thousands of cases
 	@grep -roHE '^func Fuzz[A-Za-z0-9_]*' --include='*_test.go' pkg plugins | sed 's,/[^/]*:func , ,' | sort -u | while read -r dir name; do \
 		echo "$$dir $$name"; $(GO) test $(FLAGS) -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "./$$dir" || exit 1; done
+	PROOF_CASES=10000 $(UP) $(GO) test $(FLAGS) -count=1 -timeout 30m -run TestProofHoldsOnTheServer -v ./plugins
 
 .PHONY: demo
 demo: build tools ## Watch a repository become a healthy cluster

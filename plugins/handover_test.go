@@ -3,6 +3,7 @@ package plugins
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,12 +31,22 @@ type fluxManager struct {
 
 func newFlux(t *testing.T) fluxManager {
 	t.Helper()
+	return newFluxOf(t, nil)
+}
+
+// newFluxOf is newFlux, its requests going through wrap.
+func newFluxOf(t testing.TB, wrap func(http.RoundTripper) http.RoundTripper) fluxManager {
+	t.Helper()
 	if os.Getenv("DEVCLUSTER") == "" {
 		t.Fatal(needCluster)
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if wrap != nil {
+		config.QPS = -1 // a client's own limit is not what is to be measured
+		config.Wrap(wrap)
 	}
 	c, err := client.New(config, client.Options{})
 	if err != nil {
