@@ -29,7 +29,7 @@ var All = []Plugin{
 	{"suspend", suspend.New},
 	{"resume", suspend.NewResume},
 	{"secret", secret.New},
-	{"image", image.New},
+	{"image", func(env *cli.Env) *cobra.Command { return image.New(env, sync.New) }},
 }
 
 // Umbrella is kubectl-gitops: every plugin as a subcommand.

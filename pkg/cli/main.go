@@ -162,7 +162,12 @@ func Run(ctx context.Context, command func(*Env) *cobra.Command, env *Env, args 
 	klog.SetOutput(io.Discard)
 
 	env.Kube = genericclioptions.NewConfigFlags(true)
-	cmd := command(env)
+	return Execute(ctx, command(env), env, args)
+}
+
+// Execute runs a command within a process that Run has prepared, and returns the
+// exit code.
+func Execute(ctx context.Context, cmd *cobra.Command, env *Env, args []string) int {
 	if cmd.Annotations[cobra.CommandDisplayNameAnnotation] == "" {
 		cmd.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: env.Name}
 	}

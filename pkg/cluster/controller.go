@@ -9,8 +9,9 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// fluxLease is the Lease of the leader among kustomize-controllers.
-const fluxLease = "kustomize-controller-leader-election"
+// fluxLease is the end of the name of the Lease of the leader among the
+// controllers of one kind.
+const fluxLease = "-leader-election"
 
 // fluxNamespace is where Flux's controllers live.
 const fluxNamespace = "flux-system"
@@ -26,7 +27,12 @@ const (
 
 // FluxRunning tells whether a kustomize-controller is alive.
 func (c *Cluster) FluxRunning(ctx context.Context) (Life, error) {
-	u, err := c.at(leases, fluxNamespace).Get(ctx, fluxLease, metav1.GetOptions{})
+	return c.Running(ctx, "kustomize-controller")
+}
+
+// Running tells whether one of Flux's controllers is alive.
+func (c *Cluster) Running(ctx context.Context, controller string) (Life, error) {
+	u, err := c.at(leases, fluxNamespace).Get(ctx, controller+fluxLease, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return Dead, nil

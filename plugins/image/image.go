@@ -22,8 +22,9 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/ui"
 )
 
-// New is the command.
-func New(env *cli.Env) *cobra.Command {
+// New is the command. newSync makes that of kubectl gitops sync, for update --sync:
+// plugins do not know each other.
+func New(env *cli.Env, newSync func(*cli.Env) *cobra.Command) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "image",
 		Short: "Tell which image tags policies choose, and why; write them into Git",
@@ -33,7 +34,7 @@ cluster and no controller is needed.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newList(env, runList), newPolicy(env, runPolicy), newEval(env, runEval), newUpdate(env, runUpdate))
+	c.AddCommand(newList(env, runList), newPolicy(env, runPolicy), newEval(env, runEval), newUpdate(env, newSync, runUpdate))
 	return c
 }
 

@@ -3,6 +3,7 @@ package image
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
@@ -30,6 +32,14 @@ func runEnv(t *testing.T, vars []string, args ...string) (stdout, stderr string,
 	return runWith(t, "", vars, args...)
 }
 
+// fakeSync prints how it was called: what a sync does is tried in the scripts.
+func fakeSync(env *cli.Env) *cobra.Command {
+	return &cobra.Command{Use: "sync", DisableFlagParsing: true, RunE: func(_ *cobra.Command, args []string) error {
+		fmt.Fprintln(env.Out, "sync", strings.Join(args, " "))
+		return cli.Exit{Code: 1}
+	}}
+}
+
 func runWith(t *testing.T, stdin string, vars []string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
@@ -39,7 +49,7 @@ func runWith(t *testing.T, stdin string, vars []string, args ...string) (stdout,
 		IOStreams: genericiooptions.IOStreams{In: strings.NewReader(stdin), Out: &out, ErrOut: &errs},
 		Environ:   append(vars, "LC_ALL=C.UTF-8", "HOME="+t.TempDir()), Name: "kubectl gitops image",
 	}
-	code = cli.Run(t.Context(), New, env, args)
+	code = cli.Run(t.Context(), func(env *cli.Env) *cobra.Command { return New(env, fakeSync) }, env, args)
 	return out.String(), errs.String(), code
 }
 

@@ -1,6 +1,8 @@
 package image
 
 import (
+	"encoding/json"
+
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/image"
 )
@@ -19,6 +21,7 @@ type Report struct {
 	Edits        []EditReport          `json:"edits,omitempty"`
 	Commit       *CommitReport         `json:"commit,omitempty"`  // the first
 	Commits      []CommitReport        `json:"commits,omitempty"` // all, where there are several
+	Sync         json.RawMessage       `json:"sync,omitempty"`    // with --sync: the SyncReport
 }
 
 // AutomationReport is what became of one ImageUpdateAutomation.

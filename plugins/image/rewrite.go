@@ -29,6 +29,8 @@ type update struct {
 	groups []*group
 	chosen []decision
 	seen   []seen // every marker that can be written
+	live   *live  // nil where no cluster is asked
+	ran    []*automation
 }
 
 // group are the automations that push to one branch of one repository: their
@@ -47,6 +49,8 @@ type automation struct {
 	at       int // in Report.Automations
 	sign     source.Signer
 	unsigned *image.Problem // why it cannot sign, and so makes no commit
+	revision string         // of what it looked at, with what it pushed
+	pushed   string         // its commit
 }
 
 // fetch reads the branch as it is now.
@@ -79,7 +83,7 @@ func (u *update) plan(up *source.Upstream) error {
 	for _, a := range all {
 		auto := &automation{Automation: a, at: len(u.report.Automations)}
 		u.report.Automations = append(u.report.Automations, AutomationReport{Namespace: a.Namespace, Name: a.Name, File: a.File, Line: a.Line, Status: "unchanged"})
-		if a.Spec.Suspend {
+		if (a.Spec.Suspend || u.suspendedLive(a.Ref)) && !u.o.suspended {
 			u.report.Automations[auto.at].Status = "suspended"
 			u.warn(image.Problem{Code: "image-suspended", File: a.File, Line: a.Line, Object: a.String(), Message: "is suspended: it is left out"})
 			continue
@@ -90,6 +94,13 @@ func (u *update) plan(up *source.Upstream) error {
 		}
 		if err != nil {
 			u.failAutomation(auto, faults(err))
+			continue
+		}
+		u.ran = append(u.ran, auto)
+	}
+	for _, g := range u.groups {
+		if u.o.sync && (g.up.URL != up.URL || g.branch != "") {
+			return fmt.Errorf("--sync: %s pushes to %s of %s, which is not what the cluster follows before it is merged", g.automations[0], g.branch, g.up.URL)
 		}
 	}
 	return nil

@@ -13,6 +13,7 @@ func (u *update) tell(g *group, done *outcome) {
 	}
 	for _, a := range g.automations {
 		u.report.Automations[a.at].Branch = g.base.Branch
+		a.revision = g.base.CheckedOut
 	}
 	if done.base.Redundant() {
 		fmt.Fprintf(&u.text, "branch %s has it already, at %s\n", g.base.Branch, short(g.base.Tip))
@@ -56,6 +57,14 @@ func (u *update) sent(g *group, done *outcome, pushed *source.PushResult) {
 	}
 	if pushed == nil {
 		return
+	}
+	for i, a := range done.by {
+		a.pushed = done.commits[i].SHA
+	}
+	for _, a := range g.automations {
+		if g.branch == "" { // the checkout branch itself
+			a.revision = done.base.Revision
+		}
 	}
 	if g.base.Replaces {
 		fmt.Fprintf(&u.text, "in place of %s, which was an update too\n", short(g.base.Tip))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
@@ -28,12 +29,17 @@ type updateOptions struct {
 	overrides   []string
 	repair      bool
 	signingKey  string
+	sync        bool
+	syncPath    string
+	engine      string
+
+	newSync func(*cli.Env) *cobra.Command
 
 	chosen map[image.Ref]image.Image // of --policy
 }
 
-func newUpdate(env *cli.Env, runF func(context.Context, *cobra.Command, *cli.Env, *updateOptions) error) *cobra.Command {
-	o := &updateOptions{}
+func newUpdate(env *cli.Env, newSync func(*cli.Env) *cobra.Command, runF func(context.Context, *cobra.Command, *cli.Env, *updateOptions) error) *cobra.Command {
+	o := &updateOptions{newSync: newSync}
 	c := &cobra.Command{
 		Use:   "update [AUTOMATION…]",
 		Short: "Write what the policies choose into Git, commit and push",
@@ -54,6 +60,9 @@ change · 2 could not start · 130 interrupted.`,
   # look at the commit first; it is on branch gitops/image-update of your clone
   %[1]s update --no-push
 
+  # and roll it out
+  %[1]s update --sync --sync-path clusters/vps
+
   # another image than the policy would choose
   %[1]s update --policy flux-system/api=ghcr.io/team/api:1.2.0`),
 		Args: cobra.ArbitraryArgs,
@@ -73,6 +82,10 @@ change · 2 could not start · 130 interrupted.`,
 	f.BoolVar(&o.noPush, "no-push", false, "Leave the commits on branch "+leftBranch+" of the clone, and push nothing.")
 	f.BoolVar(&o.repair, "repair", false, "Mend what updates at markers that do not fit their field have destroyed, and the markers. No registry is asked, no version changes.")
 	f.StringVar(&o.signingKey, "signing-key", "", "Private key, OpenPGP (armored) or SSH, to sign commits with instead of spec.git.commit.signingKey; passphrase in "+passphraseVar+".")
+	f.BoolVar(&o.sync, "sync", false, "Go on with a sync of the cluster to what is there then.")
+	f.StringVar(&o.syncPath, "sync-path", "", "With --sync: entry directory, as sync --path.")
+	f.StringVar(&o.engine, "engine", "auto", "Where a cluster is asked: auto (never beside a live Flux controller), local.")
+	f.Lookup("include-suspended").Usage = "Take suspended automations, policies and repositories too."
 	f.BoolVar(&o.interactive, "interactive", false, "Show the diff and ask, on a terminal.")
 	f.StringVar(&o.pushBranch, "push-branch", "", "Branch to push to instead of spec.git.push.branch.")
 	f.StringArrayVar(&o.overrides, "policy", nil, "[NAMESPACE/]NAME=IMAGE: write NAME:TAG[@DIGEST] for this policy, whatever it chooses.")
@@ -90,6 +103,17 @@ func (o *updateOptions) complete(c *cobra.Command, env *cli.Env, args []string) 
 		if c.Flags().Changed(pair[0]) && c.Flags().Changed(pair[1]) {
 			return cli.Usage(c, "--%s --%s: want one of the two", pair[0], pair[1])
 		}
+	}
+	if err := cli.OneOf(c, "engine", o.engine, "auto", "local"); err != nil {
+		return err
+	}
+	for _, flag := range []string{"dry-run", "no-push", "push-branch"} {
+		if o.sync && c.Flags().Changed(flag) {
+			return cli.Usage(c, "--sync --%s: what is not on the branch that the cluster follows cannot be synced", flag)
+		}
+	}
+	if o.syncPath != "" && !o.sync {
+		return cli.Usage(c, "--sync-path goes with --sync")
 	}
 	if o.repair && len(o.overrides) > 0 {
 		return cli.Usage(c, "--repair --policy: a repair changes no version; want one of the two")
@@ -147,6 +171,12 @@ func runUpdate(ctx context.Context, c *cobra.Command, env *cli.Env, o *updateOpt
 		return err
 	}
 	u := &update{session: s, o: o, tree: t, auth: auth}
+	began := time.Now()
+	if clusterAsked(c, o) {
+		if err := u.connect(ctx); err != nil {
+			return err
+		}
+	}
 	if err := u.plan(up); err != nil {
 		return err
 	}
@@ -168,7 +198,23 @@ func runUpdate(ctx context.Context, c *cobra.Command, env *cli.Env, o *updateOpt
 		}
 	}
 	u.summary()
-	return s.end()
+	u.record(ctx, began)
+	if !o.sync || ctx.Err() != nil {
+		return s.end()
+	}
+	if !s.asObject { // people read first what was pushed
+		err := s.end()
+		code := u.syncAfter(ctx, snap.URL, snap.Branch)
+		if exit := (cli.Exit{}); errors.As(err, &exit) && code == cli.ExitOK {
+			return err
+		}
+		return cli.Exit{Code: code}
+	}
+	code := u.syncAfter(ctx, snap.URL, snap.Branch)
+	if err := s.end(); code == cli.ExitOK || err != nil && !errors.As(err, new(cli.Exit)) {
+		return err
+	}
+	return cli.Exit{Code: code}
 }
 
 // root is the directory to read from: --path, else the directory of the checkout
