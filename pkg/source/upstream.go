@@ -146,12 +146,9 @@ func (u *Upstream) Read(ctx context.Context, ref string) (*Snapshot, error) {
 	return u.snapshot(ctx, at.objects, at.picked)
 }
 
-// snapshot is the whole of a commit.
+// snapshot is the whole of a commit. Submodules are not: what is in them is another repository's.
 func (u *Upstream) snapshot(ctx context.Context, o *objects, t target) (*Snapshot, error) {
 	repo := &repository{config: config.New(), refs: memory.NewStorage(), env: u.o.Auth.Env, objects: o, gitDir: u.where()}
-	if u.local != nil {
-		repo.top, repo.config = u.local.top, u.local.config // its submodules
-	}
 	s, err := repo.fetched(ctx, u.o, u.from, t)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/image"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
 )
@@ -193,8 +194,15 @@ func runUpdate(ctx context.Context, c *cobra.Command, env *cli.Env, o *updateOpt
 		u.checkMarkers()
 	}
 	for _, g := range u.groups {
-		if err := u.write(ctx, g); err != nil {
+		err := u.write(ctx, g)
+		switch refused := (*gitops.Refused)(nil); {
+		case err == nil:
+		case errors.As(err, &refused): // the user said no
 			return err
+		case ctx.Err() != nil:
+			return u.interrupted(err)
+		default:
+			u.failGroup(g, err)
 		}
 	}
 	u.summary()
@@ -215,6 +223,19 @@ func runUpdate(ctx context.Context, c *cobra.Command, env *cli.Env, o *updateOpt
 		return err
 	}
 	return cli.Exit{Code: code}
+}
+
+// interrupted ends a run in which something may have been pushed.
+func (u *update) interrupted(err error) error {
+	if len(u.report.Commits) == 0 {
+		return err
+	}
+	u.ui.Error(errors.New("interrupted: what is told as pushed is pushed, and the rest is not"))
+	u.summary()
+	if err := u.end(); err != nil && !errors.As(err, new(cli.Exit)) {
+		return err
+	}
+	return cli.Exit{Code: cli.ExitInterrupted}
 }
 
 // root is the directory to read from: --path, else the directory of the checkout
