@@ -36,6 +36,6 @@ func BenchmarkEditRepository(b *testing.B) {
 		}
 	}
 	each := b.Elapsed() / time.Duration(b.N)
-	bench.Record(b, "image-edit", "Writing images", fmt.Sprintf("%d files (%.1f MB), %d markers whose value changes, edited in memory, byte for byte, each result read again and compared: "+
+	bench.Record(b, "image-edit", "Images: writing 2,000 markers", fmt.Sprintf("%d files (%.1f MB), %d markers whose value changes, edited in memory, byte for byte, each result read again and compared: "+
 		"**%d ms** on one core, %.2f ms a marker. A file without a marker is not parsed.", files, float64(size)/1e6, markers, each.Milliseconds(), float64(each.Microseconds())/1000/markers))
 }

@@ -226,6 +226,7 @@ func (u *update) syncAfter(ctx context.Context, url, branch string) (code int) {
 	add("git-token-file", u.o.GitTokenFile)
 	add("git-ssh-key", u.o.GitSSHKey)
 	add("git-known-hosts", u.o.GitKnownHosts)
+	add("git-secret", u.o.GitSecret)
 	add("color", u.o.Color)
 	add("progress", u.o.Progress)
 	add("engine", u.o.engine)
