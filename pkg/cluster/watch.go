@@ -27,6 +27,7 @@ type scope struct {
 	namespace string
 	field     string // field selector
 	label     string // label selector
+	ids       []object.ID
 }
 
 // Watch calls seen for each of entries with its present state, and again at
@@ -81,6 +82,24 @@ func (c *Cluster) Watch(ctx context.Context, owner flux.Ref, entries, others []p
 			return err
 		}
 		wg.Go(func() { informer.RunWithContext(ctx) })
+		wg.Go(func() {
+			if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+				return
+			}
+			for _, id := range s.ids {
+				key := id.Name
+				if id.Namespace != "" {
+					key = id.Namespace + "/" + id.Name
+				}
+				if _, exists, err := informer.GetStore().GetByKey(key); err == nil && !exists {
+					mu.Lock()
+					if ctx.Err() == nil {
+						seen(id, nil)
+					}
+					mu.Unlock()
+				}
+			}
+		})
 	}
 	<-ctx.Done()
 	wg.Wait()
@@ -108,12 +127,12 @@ func (c *Cluster) scopes(owner flux.Ref, entries, others []plan.Entry, wanted ma
 	}
 	var scopes []scope
 	name := func(r Resource, id object.ID) {
-		scopes = append(scopes, scope{resource: r, namespace: id.Namespace, field: fields.OneTermEqualSelector("metadata.name", id.Name).String()})
+		scopes = append(scopes, scope{resource: r, namespace: id.Namespace, field: fields.OneTermEqualSelector("metadata.name", id.Name).String(), ids: []object.ID{id}})
 	}
 	for _, g := range order {
 		if len(groups[g]) > byName {
 			label := flux.OwnerNameLabel + "=" + owner.Name + "," + flux.OwnerNamespaceLabel + "=" + owner.Namespace
-			scopes = append(scopes, scope{resource: g.resource, namespace: g.namespace, label: label})
+			scopes = append(scopes, scope{resource: g.resource, namespace: g.namespace, label: label, ids: groups[g]})
 			continue
 		}
 		for _, id := range groups[g] {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
@@ -112,12 +113,14 @@ func (c *Cluster) Delete(ctx context.Context, live *unstructured.Unstructured) e
 }
 
 // Gone waits until live no longer exists (or is another object of its name).
+// When ctx is over first, the error says what holds it.
 func (c *Cluster) Gone(ctx context.Context, live *unstructured.Unstructured) error {
 	r, err := c.Resolve(live.GroupVersionKind())
 	if err != nil {
 		return err
 	}
-	return wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+	last := live
+	err = wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		u, err := c.at(r, live.GetNamespace()).Get(ctx, live.GetName(), metav1.GetOptions{})
 		switch {
 		case apierrors.IsNotFound(err):
@@ -125,8 +128,18 @@ func (c *Cluster) Gone(ctx context.Context, live *unstructured.Unstructured) err
 		case err != nil:
 			return false, err
 		}
+		last = u
 		return u.GetUID() != live.GetUID(), nil
 	})
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	id := object.IDOf(live)
+	if f := last.GetFinalizers(); len(f) > 0 {
+		return &Error{What: fmt.Sprintf("%s: is being deleted, and held by the finalizer %s", id, strings.Join(f, ", ")), Why: err,
+			Fix: "whoever put the finalizer there has to take it off: is that controller running?"}
+	}
+	return fmt.Errorf("%s: is still there: %w", id, err)
 }
 
 // RemoveFinalizer takes one finalizer off live.

@@ -49,7 +49,7 @@ spec:
 	if k.Timeout(time.Minute) != 30*time.Second {
 		t.Errorf("timeout %s, want Flux's least of 30s", k.Timeout(time.Minute))
 	}
-	if len(k.Unknown) != 1 || k.Unknown[0] != "spec.novelty" {
+	if len(k.Unknown) != 1 || k.Unknown[0].Path != "spec.novelty" {
 		t.Errorf("unknown fields %v", k.Unknown)
 	}
 	if d := k.DependsOn(); len(d) != 2 || d[0] != (Ref{"flux-system", "infra"}) || d[1] != (Ref{"other", "x"}) {
@@ -78,7 +78,7 @@ func TestOrderFindsCyclesAndMissingNames(t *testing.T) {
 	ks := func(edges ...string) (out []Kustomization) {
 		for _, e := range edges {
 			name, deps, _ := strings.Cut(e, ":")
-			text := "kind: Kustomization\nmetadata: {name: " + name + ", namespace: ns}\nspec:\n  prune: true\n  dependsOn:\n"
+			text := "kind: Kustomization\nmetadata: {name: " + name + ", namespace: ns}\nspec:\n  prune: true\n  sourceRef: {kind: GitRepository, name: g}\n  dependsOn:\n"
 			for _, d := range strings.Fields(deps) {
 				text += "  - name: " + d + "\n"
 			}

@@ -4,10 +4,10 @@
 package flux
 
 import (
-	"bytes"
 	"encoding/json"
-	"fmt"
 	"path"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -76,82 +76,80 @@ type Kustomization struct {
 	PatchesStrategicMerge []apiextensionsv1.JSON
 	PatchesJSON6902       []kustomize.JSON6902Patch
 
-	// Unknown are fields that no version of the API that we know has.
-	Unknown []string
+	// Unknown are fields that its version of the API does not have, as far as it
+	// is known here.
+	Unknown []FieldError
 }
 
-// legacySpec is what the beta versions had beyond v1.
-type legacySpec struct {
+// betaSpec is what the beta versions had beyond v1.
+type betaSpec struct {
 	kustomizev1.KustomizationSpec `json:",inline"`
 	PatchesStrategicMerge         []apiextensionsv1.JSON    `json:"patchesStrategicMerge,omitempty"`
 	PatchesJSON6902               []kustomize.JSON6902Patch `json:"patchesJson6902,omitempty"`
 	Validation                    string                    `json:"validation,omitempty"`
 }
 
-// ParseKustomization reads o into the model. A field of a wrong type is an
-// error that names it; unknown fields are listed, not refused: a newer version
-// of the API may have them.
+// versions are those of the API that are known here: in a newer one a field may
+// be what is not known.
+var versions = []string{"v1", "v1beta2", "v1beta1"}
+
+// Newer reports whether k is written in a version of the API that is not known.
+func (k Kustomization) Newer() bool {
+	gv := k.Object.GroupVersionKind()
+	return gv.Version != "" && !slices.Contains(versions, gv.Version)
+}
+
+// ParseKustomization reads o into the model. Fields of a wrong type, or with a
+// value that the API does not take, are an *InvalidError with all of them; the
+// fields that the API does not have are listed in Unknown. What can be read is
+// read all the same.
 func ParseKustomization(o object.Object) (Kustomization, error) {
 	k := Kustomization{Ref: Ref{o.GetNamespace(), o.GetName()}, Object: o}
 	spec, ok := o.Object["spec"].(map[string]any)
 	if !ok {
-		return k, fmt.Errorf("%s: spec is missing or not a mapping", k.Ref)
+		return k, &InvalidError{k.Ref, []FieldError{{Path: "spec", Msg: "is missing or not a mapping"}}}
+	}
+	beta := o.GetAPIVersion() != kustomizev1.GroupVersion.String() && !k.Newer()
+	t := reflect.TypeFor[kustomizev1.KustomizationSpec]()
+	if beta {
+		t = reflect.TypeFor[betaSpec]()
+	}
+	var wrong []FieldError
+	wrong, k.Unknown = checkFields(spec, t, "spec")
+	for i, f := range k.Unknown {
+		if strings.HasPrefix(f.Path, "spec.patchesStrategicMerge") || strings.HasPrefix(f.Path, "spec.patchesJson6902") {
+			k.Unknown[i].Fix = "v1 has spec.patches for both"
+		}
 	}
 	data, err := json.Marshal(spec)
 	if err != nil {
 		return k, err
 	}
-	var s legacySpec
-	if err := utiljson.Unmarshal(data, &s); err != nil {
-		return k, fmt.Errorf("%s: spec: %s", k.Ref, typeError(err))
+	var s betaSpec
+	err = utiljson.Unmarshal(data, &s)
+	if err != nil && len(wrong) == 0 {
+		wrong = append(wrong, FieldError{Path: "spec", Msg: strings.TrimPrefix(err.Error(), "json: ")})
 	}
-	k.Spec, k.PatchesStrategicMerge, k.PatchesJSON6902 = s.KustomizationSpec, s.PatchesStrategicMerge, s.PatchesJSON6902
-	k.Unknown = unknownFields(data, &s)
-	beta1 := strings.HasSuffix(o.GetAPIVersion(), "/v1beta1")
+	k.Spec = s.KustomizationSpec
+	if beta {
+		k.PatchesStrategicMerge, k.PatchesJSON6902 = s.PatchesStrategicMerge, s.PatchesJSON6902
+	}
 	for i := range k.Spec.HealthChecks {
-		if beta1 && k.Spec.HealthChecks[i].APIVersion == "" {
-			k.Spec.HealthChecks[i].APIVersion = "apps/v1" // v1beta1 let it be left out
+		if k.Spec.HealthChecks[i].APIVersion == "" {
+			k.Spec.HealthChecks[i].APIVersion = defaultHealthCheck
 		}
+	}
+	if len(wrong) == 0 {
+		wrong = k.check()
+	}
+	if len(wrong) > 0 {
+		return k, &InvalidError{k.Ref, wrong}
 	}
 	return k, nil
 }
 
-func typeError(err error) string {
-	if t, ok := err.(*json.UnmarshalTypeError); ok {
-		return fmt.Sprintf("%s: is a %s, want %s", t.Field, t.Value, t.Type)
-	}
-	return strings.TrimPrefix(err.Error(), "json: ")
-}
-
-// unknownFields finds the fields of data that v does not have. The strict
-// decoder stops at the first; each is taken out in turn.
-func unknownFields(data []byte, v any) []string {
-	var out []string
-	var m map[string]any
-	if json.Unmarshal(data, &m) != nil {
-		return nil
-	}
-	for range len(m) {
-		dec := json.NewDecoder(bytes.NewReader(data))
-		dec.DisallowUnknownFields()
-		err := dec.Decode(v)
-		if err == nil {
-			return out
-		}
-		name, ok := strings.CutPrefix(err.Error(), "json: unknown field ")
-		if !ok {
-			return out
-		}
-		name = strings.Trim(name, `"`)
-		out = append(out, "spec."+name)
-		if _, top := m[name]; !top {
-			return out
-		}
-		delete(m, name)
-		data, _ = json.Marshal(m)
-	}
-	return out
-}
+// defaultHealthCheck is what v1beta1 let be left out, and Flux still takes so.
+const defaultHealthCheck = "apps/v1"
 
 // Path is where the manifests are: slash-separated, from the source's root,
 // "." for the root itself. The API allows "./apps", "apps/" and "/apps".

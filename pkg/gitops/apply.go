@@ -227,7 +227,16 @@ func (t *task) await(ctx context.Context, tasks map[*Planned]*task) string {
 		case <-ctx.Done():
 			return stopped(ctx)
 		}
-		if !slices.Contains(required, p.Ref) || dep.report.Status == StatusReady {
+		if !slices.Contains(required, p.Ref) {
+			continue
+		}
+		if expr, ok := t.ready[p.Ref]; ok {
+			if why := t.readyByExpr(ctx, expr, p.Ref); why != "" {
+				return why
+			}
+			continue // in place of what follows, as in Flux
+		}
+		if dep.report.Status == StatusReady {
 			continue
 		}
 		if dep.Suspended && readyBefore(dep.record) {
@@ -243,11 +252,17 @@ func (t *task) await(ctx context.Context, tasks map[*Planned]*task) string {
 		if slices.ContainsFunc(t.r.Kustomizations, func(p *Planned) bool { return p.Ref == d }) || t.e.Options.NoDeps {
 			continue
 		}
+		if expr, ok := t.ready[d]; ok {
+			if why := t.readyByExpr(ctx, expr, d); why != "" {
+				return why
+			}
+			continue
+		}
 		rec, err := t.e.Cluster.Load(ctx, d)
 		if err != nil {
 			return fmt.Sprintf("dependency %s: %s", d.Name, err)
 		}
-		if !readyBefore(rec) {
+		if !readyBefore(rec) || rec.Live != nil && rec.Status.ObservedGeneration != rec.Live.GetGeneration() {
 			return fmt.Sprintf("dependency %s is not ready in the cluster", d.Name)
 		}
 	}
@@ -416,14 +431,14 @@ func (t *task) writeOne(ctx context.Context, c *plan.Change) error {
 			return err
 		}
 		if err := t.cluster.Gone(ctx, c.Live); err != nil {
-			return fmt.Errorf("%s: deleted to be recreated, and not gone: %w", c.ID, err)
+			return fmt.Errorf("deleted to be recreated: %w", err)
 		}
 	} else if c.Cleanup != nil {
 		if err := t.cluster.HandOver(ctx, c.Live, c.Cleanup); err != nil {
 			return err
 		}
 	}
-	u, err := t.cluster.Apply(ctx, c.Object.Unstructured)
+	u, err := t.cluster.Apply(ctx, c.Apply())
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,9 @@ func (e *Engine) finish(r *Run, p *Planned) {
 		} else {
 			o.SetAnnotations(annotations)
 		}
+		if _, sealed := o.Object["sops"]; sealed {
+			continue // it is to stay so
+		}
 		for _, fe := range object.Normalize(o.Unstructured) {
 			problem := Problem{Code: "unknown-field", File: o.File, Line: o.Line, Object: o.ID().String(), Message: fe.Error()}
 			if doc, ok := p.rendered.Document(o); ok {
@@ -165,7 +168,7 @@ func (e *Engine) leaveOut(r *Run, p *Planned, running bool) {
 }
 
 // Overridable are the codes of the checks that --allow turns into warnings.
-var Overridable = []string{bareTag}
+var Overridable = []string{bareTag, unknownField}
 
 // bareTag is the code of an image that an update has destroyed.
 const bareTag = "image-bare-tag"

@@ -23,6 +23,7 @@ import (
 const (
 	reasonArtifact   = "ArtifactFailed"
 	reasonBuild      = "BuildFailed"
+	reasonCEL        = "InvalidCELExpression"
 	reasonDependency = "DependencyNotReady"
 	reasonFailed     = "ReconciliationFailed"
 	reasonHealth     = "HealthCheckFailed"
@@ -41,19 +42,21 @@ func (e *Engine) discover(ctx context.Context, r *Run) error {
 	}
 	r.Root = root
 	r.Kustomizations = []*Planned{root}
-	e.lookAtLock(ctx, r)
-	// What another run may have written before that is in what is read from here on.
-	if r.records, err = e.Cluster.RecordSet(ctx); err != nil {
-		return err
-	}
-	if root.record, err = r.records.Load(ctx, root.Ref); err != nil {
-		return err
-	}
-	if err := e.checkRoot(ctx, r); err != nil {
-		return err
-	}
-	if err := e.checkForward(ctx, r, root); err != nil {
-		return err
+	if e.Cluster != nil {
+		e.lookAtLock(ctx, r)
+		// What another run may have written before that is in what is read from here on.
+		if r.records, err = e.Cluster.RecordSet(ctx); err != nil {
+			return err
+		}
+		if root.record, err = r.records.Load(ctx, root.Ref); err != nil {
+			return err
+		}
+		if err := e.checkRoot(ctx, r); err != nil {
+			return err
+		}
+		if err := e.checkForward(ctx, r, root); err != nil {
+			return err
+		}
 	}
 	e.finish(r, root)
 	seen := map[flux.Ref]*Planned{root.Ref: root}
@@ -166,7 +169,7 @@ func (e *Engine) findRoot(ctx context.Context, r *Run) (*Planned, error) {
 	root.snapshot, root.Revision, root.atHand = r.atHand, e.Source.Revision, true
 	r.Root, r.Kustomizations = root, []*Planned{root}
 	e.render(ctx, r, root)
-	own, ok := e.ownRoot(root)
+	own, wrong, ok := e.ownRoot(root)
 	if !ok && e.clusterRoot != nil {
 		own, ok = *e.clusterRoot, true
 	}
@@ -182,7 +185,8 @@ func (e *Engine) findRoot(ctx context.Context, r *Run) (*Planned, error) {
 		e.render(ctx, r, root)
 	}
 	if ok {
-		declared := &Planned{Kustomization: own, cluster: e.Cluster, snapshot: r.atHand, Revision: e.Source.Revision, atHand: true}
+		declared := &Planned{Kustomization: own, cluster: e.Cluster, origin: root.rendered, snapshot: r.atHand, Revision: e.Source.Revision, atHand: true}
+		e.checkFields(r, declared, wrong)
 		if err := e.load(ctx, r, declared); err != nil {
 			return nil, err
 		}
@@ -208,25 +212,29 @@ func plainBuild(s kustomizev1.KustomizationSpec) bool {
 
 // ownRoot finds the Kustomization among what root renders that is root itself:
 // of its name, or the only one of its path and source.
-func (e *Engine) ownRoot(root *Planned) (flux.Kustomization, bool) {
-	var same []flux.Kustomization
+func (e *Engine) ownRoot(root *Planned) (k flux.Kustomization, wrong error, ok bool) {
+	type own struct {
+		k     flux.Kustomization
+		wrong error
+	}
+	var same []own
 	for _, o := range root.objects {
 		if !flux.IsKustomization(o.GroupVersionKind().GroupKind()) {
 			continue
 		}
 		k, err := flux.ParseKustomization(o)
-		if err != nil || k.Path() != e.Options.Path {
+		if k.Path() != e.Options.Path {
 			continue
 		}
 		if k.Ref == root.Ref {
-			return k, true
+			return k, err, true
 		}
-		same = append(same, k)
+		same = append(same, own{k, err})
 	}
 	if len(same) == 1 {
-		return same[0], true
+		return same[0].k, same[0].wrong, true
 	}
-	return flux.Kustomization{}, false
+	return flux.Kustomization{}, nil, false
 }
 
 // children are the Kustomizations that p declares and nobody has before.
@@ -251,15 +259,9 @@ func (e *Engine) children(r *Run, p *Planned, seen map[flux.Ref]*Planned) []*Pla
 			})
 			continue
 		}
-		c := &Planned{Kustomization: k, Parent: p, cluster: e.Cluster}
+		c := &Planned{Kustomization: k, Parent: p, cluster: e.Cluster, origin: p.rendered}
 		seen[k.Ref] = c
-		if err != nil {
-			c.problem(reasonBuild, Problem{Code: "invalid-kustomization", File: o.File, Line: o.Line, Object: k.Ref.String(), Message: err.Error()})
-		}
-		for _, f := range k.Unknown {
-			r.warn(e, Warning{Code: "unknown-field", File: o.File, Line: o.Line, Object: k.Ref.String(),
-				Message: f + " is not a field of a Kustomization that this version knows; it is ignored"})
-		}
+		e.checkFields(r, c, err)
 		r.Kustomizations = append(r.Kustomizations, c)
 		out = append(out, c)
 	}
@@ -273,23 +275,18 @@ func (p *Planned) where() string {
 	return p.Ref.String()
 }
 
-// unsupported are the fields whose effect this version does not have. To go on
-// without it would write to the wrong cluster, as the wrong user, or too early.
-func unsupported(s kustomizev1.KustomizationSpec) []string {
-	var out []string
-	add := func(used bool, field string) {
-		if used {
-			out = append(out, field)
-		}
-	}
-	add(len(s.HealthCheckExprs) > 0, "spec.healthCheckExprs")
-	add(len(s.Ignore) > 0, "spec.ignore")
-	add(slices.ContainsFunc(s.DependsOn, func(d kustomizev1.DependencyReference) bool { return d.ReadyExpr != "" }), "spec.dependsOn[].readyExpr")
-	return out
-}
-
 // load reads what the cluster remembers of p, and resolves its source.
 func (e *Engine) load(ctx context.Context, r *Run, p *Planned) error {
+	if e.Cluster == nil {
+		p.record = &cluster.Record{} // nothing remembers, and nothing is to be written
+		if p.Object.Unstructured == nil {
+			return nil
+		}
+		if p.compile(); len(p.Problems) == 0 && p.snapshot == nil {
+			e.resolveSource(ctx, r, p)
+		}
+		return nil
+	}
 	var err error
 	if p.record, err = e.recordOf(ctx, r, p.Ref); err != nil {
 		return err
@@ -302,12 +299,8 @@ func (e *Engine) load(ctx context.Context, r *Run, p *Planned) error {
 	if p.Suspended || p.Parent == nil && p.Object.Unstructured == nil {
 		return nil
 	}
-	for _, f := range unsupported(p.Spec) {
-		p.problem(reasonBuild, Problem{
-			Code: "unsupported-field", File: p.Object.File, Line: p.Object.Line, Object: p.Ref.String(),
-			Message: f + " is not supported by this version, and ignoring it would do harm",
-			Hint:    "leave this Kustomization to Flux: name the others, as in kubectl gitops sync NAME…",
-		})
+	if p.compile(); len(p.Problems) > 0 {
+		return nil // what is wrong with the spec may be where it is
 	}
 	e.place(ctx, r, p)
 	if p.snapshot == nil {
@@ -369,7 +362,7 @@ func (e *Engine) build(ctx context.Context, r *Run, p *Planned) {
 		FS: p.files, Kustomization: p.Kustomization, Links: p.snapshot.Links,
 		Variables: p.variables, Strict: e.Options.StrictVars, RemoteBases: e.Options.RemoteBases,
 	})
-	p.problem(reasonBuild, sealedProblems(p)...)
+	p.problem(reasonBuild, e.sealedProblems(p)...)
 	if err != nil {
 		p.problem(reasonBuild, buildProblems(p, err)...)
 	}
@@ -378,11 +371,12 @@ func (e *Engine) build(ctx context.Context, r *Run, p *Planned) {
 	}
 	p.rendered, p.digest = result, result.Digest
 	for _, o := range result.Objects {
-		// What is still sealed has its file's problem already.
-		if _, sealed := o.Object["sops"]; !sealed {
+		// What is still sealed has its file's problem already, or may be so.
+		if _, sealed := o.Object["sops"]; !sealed || e.Options.KeepSealed || staysSealed(o) {
 			p.objects = append(p.objects, o)
 		}
 	}
+	p.problem(reasonBuild, e.openData(p, p.keys)...)
 }
 
 // kustomizev1ProviderSOPS is the one provider that the API allows.
@@ -411,11 +405,14 @@ func (e *Engine) keys(ctx context.Context, r *Run, p *Planned) *secret.Keyring {
 	return keys
 }
 
-func sealedProblems(p *Planned) []Problem {
+func (e *Engine) sealedProblems(p *Planned) []Problem {
 	var out []Problem
 	told := false
 	for _, s := range p.files.Problems() {
-		q := Problem{Code: "sealed-" + strings.ReplaceAll(string(s.Kind), " ", "-"), File: s.Path, Message: s.Err.Error(), Hint: s.Hint}
+		if e.mayStaySealed(s) {
+			continue
+		}
+		q := Problem{Code: sealedCode(s), File: s.Path, Message: s.Err.Error(), Hint: s.Hint}
 		var key *secret.KeyError
 		if errors.As(s.Err, &key) {
 			if s.Kind == secret.NoKey {

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cache"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
@@ -76,6 +78,9 @@ type Options struct {
 	Concurrency    int  // requests under way at once, 16 if 0
 	AllowDirty     bool
 	StrictVars     bool
+	KeepSealed     bool              // what no key at hand opens is rendered as it is
+	Values         map[string]string // in place of substituteFrom, where no cluster is asked
+	Given          *Given            // a Kustomization that is not in the source, all that Build renders
 	RemoteBases    bool
 	IgnoreMAC      bool
 	FluxComponents ComponentsMode
@@ -169,9 +174,14 @@ type Planned struct {
 	objects   []object.Object // what is declared, with owner labels, normalized
 	record    *cluster.Record
 	digest    string
-	moves     map[object.ID]*Planned // stale objects that another Kustomization of the run declares now
-	otherRoot bool                   // the cluster remembers another root
-	reason    string                 // Flux's word for the first problem
+	moves     map[object.ID]*Planned      // stale objects that another Kustomization of the run declares now
+	otherRoot bool                        // the cluster remembers another root
+	reason    string                      // Flux's word for the first problem
+	node      *yaml.Node                  // of its document, where it is not in the source
+	origin    *render.Result              // what declares it; nil for a root that nothing declares
+	rules     flux.HealthRules            // spec.healthCheckExprs
+	ready     map[flux.Ref]flux.ReadyExpr // spec.dependsOn[].readyExpr
+	ignore    plan.Ignore                 // spec.ignore
 }
 
 // Inventory is what the Kustomization will own once the plan is carried out.
@@ -242,11 +252,15 @@ var revisionDigest = regexp.MustCompile(`(sha1|sha256):([0-9a-f]{7})[0-9a-f]+`)
 // ShortRevision cuts a revision to what people read: main@sha1:9d22ce7.
 func ShortRevision(revision string) string { return revisionDigest.ReplaceAllString(revision, "$1:$2") }
 
+func (e *Engine) newRun() *Run {
+	return &Run{Revision: e.Source.Revision, started: time.Now(), artifacts: map[object.ID]artifact{}, clusters: map[string]*cluster.Cluster{}}
+}
+
 // Plan decides what a sync would do. It writes nothing. What is wrong with one
 // Kustomization is in its Problems; an error is what stops the whole run. A plan
 // that is to be carried out goes through Guard first.
 func (e *Engine) Plan(ctx context.Context) (*Run, error) {
-	r := &Run{Revision: e.Source.Revision, started: time.Now(), artifacts: map[object.ID]artifact{}, clusters: map[string]*cluster.Cluster{}}
+	r := e.newRun()
 	if !e.begun { // not where a plan is made again
 		e.begun = true
 		e.Events.emit(Event{Type: RunStarted, Message: fmt.Sprintf("cluster: %s (%s)  root: %s  revision: %s",

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -26,15 +27,15 @@ func (t *task) waitHealthy(ctx context.Context, tasks map[*Planned]*task) error 
 	timeout := t.Timeout(t.e.Options.Timeout)
 	wctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	start := time.Now()
-	if err := t.waitFor(wctx, entries, named, children); err != nil {
-		var waiting *unready
-		if errors.As(err, &waiting) && ctx.Err() == nil {
-			return waiting.within(timeout)
-		}
-		return fmt.Errorf("%w (after %s)", err, time.Since(start).Round(100*time.Millisecond))
+	err := t.waitFor(wctx, entries, named, children)
+	var waiting *unready
+	if errors.As(err, &waiting) && ctx.Err() == nil {
+		err = waiting.within(timeout)
 	}
-	return nil
+	if err != nil {
+		t.explain(ctx, err)
+	}
+	return err
 }
 
 // healthTargets are the entries that t itself applied, those that healthChecks
@@ -92,19 +93,25 @@ func (t *task) healthTargets(tasks map[*Planned]*task) (entries, named []plan.En
 
 // unready is what was still waited for when the time was up.
 type unready struct {
-	objects []string // "deployment.apps/web in shop", each with its message
-	why     []string
+	objects []*unhealthy
 	err     error // the context's
 }
 
-func (e *unready) Error() string { return "not ready: " + strings.Join(e.objects, ", ") }
+func (e *unready) Error() string {
+	names := make([]string, len(e.objects))
+	for i, o := range e.objects {
+		names[i] = o.id.String()
+	}
+	return "not ready: " + strings.Join(names, ", ")
+}
 func (e *unready) Unwrap() error { return e.err }
 
 // within is an error for each object.
 func (e *unready) within(timeout time.Duration) error {
-	var errs []error
+	errs := make([]error, len(e.objects))
 	for i, o := range e.objects {
-		errs = append(errs, fmt.Errorf("%s: not ready within %s: %s", o, timeout, e.why[i]))
+		o.why = fmt.Sprintf("not ready within %s: %s", timeout, o.why)
+		errs[i] = o
 	}
 	return errors.Join(errs...)
 }
@@ -113,20 +120,24 @@ func (e *unready) within(timeout time.Duration) error {
 // ended well; at the first that has failed; or with *unready when ctx is done.
 func (t *task) waitFor(ctx context.Context, entries, named []plan.Entry, children []*task) error {
 	state := map[object.ID]object.Health{}
+	live := map[object.ID]*unstructured.Unstructured{}
 	for _, e := range slices.Concat(entries, named) {
-		state[e.ID] = object.Health{Status: "NotFound", Message: "does not exist"}
+		state[e.ID] = object.Health{Status: status.NotFoundStatus, Message: "does not exist"}
 	}
 	t.mu.Lock()
 	for _, c := range t.Changes {
 		if _, ok := state[c.ID]; !ok {
 			continue
 		}
-		if u := t.live[c.ID]; u != nil {
-			state[c.ID] = object.HealthOf(u)
-		} else if c.Settled {
-			state[c.ID] = object.Health{Status: "Current"}
-		} else if c.Live != nil && !c.Action.Writes() {
-			state[c.ID] = object.HealthOf(c.Live)
+		u := t.live[c.ID]
+		if u == nil && !c.Action.Writes() {
+			u = c.Live
+		}
+		switch {
+		case t.live[c.ID] == nil && c.Settled: // of which only the metadata is there
+			state[c.ID] = object.Health{Status: status.CurrentStatus}
+		case u != nil:
+			state[c.ID], live[c.ID] = t.rules.Of(ctx, u), u
 		}
 	}
 	t.mu.Unlock()
@@ -135,10 +146,10 @@ func (t *task) waitFor(ctx context.Context, entries, named []plan.Entry, childre
 		for _, e := range slices.Concat(entries, named) {
 			h := state[e.ID]
 			if h.Failed() {
-				return nil, fmt.Errorf("%s failed: %s", e.ID, h.Message)
+				return nil, &unhealthy{id: e.ID, why: "failed: " + h.Message, live: live[e.ID]}
 			}
 			if !h.Ready() {
-				waiting.objects, waiting.why = append(waiting.objects, e.ID.String()), append(waiting.why, h.Message)
+				waiting.objects = append(waiting.objects, &unhealthy{id: e.ID, why: h.Message, live: live[e.ID]})
 			}
 		}
 		return waiting, nil
@@ -155,11 +166,15 @@ func (t *task) waitFor(ctx context.Context, entries, named []plan.Entry, childre
 		err := t.cluster.Watch(wctx, t.Ref, t.pick(entries, state), named, func(id object.ID, u *unstructured.Unstructured) {
 			mu.Lock()
 			defer mu.Unlock()
-			if u == nil {
-				state[id] = object.Health{Status: "NotFound", Message: "was deleted by somebody"}
-			} else {
-				state[id] = object.HealthOf(u)
+			switch {
+			case u != nil:
+				state[id] = t.rules.Of(ctx, u)
+			case t.goesWhenDone(id):
+				state[id] = object.Health{Status: status.CurrentStatus, Message: "has finished and is gone"}
+			case live[id] != nil:
+				state[id] = object.Health{Status: status.NotFoundStatus, Message: "was deleted by somebody"}
 			}
+			live[id] = u
 			waiting, failed = look()
 			switch {
 			case failed != nil:
@@ -171,7 +186,7 @@ func (t *task) waitFor(ctx context.Context, entries, named []plan.Entry, childre
 				if n := len(waiting.objects); n > 1 {
 					more = fmt.Sprintf(" and %d more", n-1)
 				}
-				t.waiting(waiting.objects[0] + more + ": " + waiting.why[0])
+				t.waiting(waiting.objects[0].id.String() + more + ": " + waiting.objects[0].why)
 			}
 		})
 		mu.Lock()
@@ -193,10 +208,23 @@ func (t *task) waitFor(ctx context.Context, entries, named []plan.Entry, childre
 				return fmt.Errorf("%s is not ready: %s", c.Ref, c.report.Message)
 			}
 		case <-ctx.Done():
-			return &unready{objects: []string{c.Ref.String()}, why: []string{"has not ended"}, err: ctx.Err()}
+			id := object.ID{Group: flux.KustomizeGroup, Kind: "Kustomization", Namespace: c.Namespace, Name: c.Name}
+			return &unready{objects: []*unhealthy{{id: id, why: "has not ended"}}, err: ctx.Err()}
 		}
 	}
 	return nil
+}
+
+// goesWhenDone reports whether an object of t is a Job that is removed once it
+// has ended: that it is gone is no failure.
+func (t *task) goesWhenDone(id object.ID) bool {
+	for _, c := range t.Changes {
+		if c.ID == id && id.Group == "batch" && id.Kind == "Job" && c.Object != nil {
+			_, ttl, _ := unstructured.NestedFieldNoCopy(c.Object.Object, "spec", "ttlSecondsAfterFinished")
+			return ttl
+		}
+	}
+	return false
 }
 
 // pick leaves out what is ready already: it is not watched.

@@ -283,12 +283,8 @@ func (e *Engine) checkOwners(r *Run) {
 func (e *Engine) convert(r *Run, c *plan.Change, served []string) {
 	o := c.Object
 	from := o.GetAPIVersion()
-	version := served[0]
-	if slices.Contains(served, "v1") {
-		version = "v1"
-	}
-	o.SetAPIVersion(o.GroupVersionKind().Group + "/" + version)
-	c.Version = version
+	c.Version = flux.Served(c.Version, served)
+	flux.Convert(o.Unstructured, c.Version)
 	r.warn(e, Warning{Code: "flux-version", File: o.File, Line: o.Line, Object: c.ID.String(),
 		Message: fmt.Sprintf("%s is no longer served; applied as %s", from, o.GetAPIVersion()),
 		Hint:    "flux migrate -f ."})
@@ -509,7 +505,7 @@ func (e *Engine) decide(ctx context.Context, p *Planned, c *plan.Change, o *obse
 		return refused(p, c, err)
 	}
 	c.Result = result
-	c.Action, c.Reason = plan.Decide(c.Live, result)
+	c.Action, c.Reason = p.ignore.Decide(c.Live, result)
 	if c.Live != nil && !flux.Marked(c.Object, flux.SSAKey, "Merge") && !flux.Marked(c.Live, flux.SSAKey, "Merge") && !e.suspendedByHand(c.Live) {
 		if c.Cleanup, err = p.cluster.Cleanup(c.Live); err != nil {
 			return nil, err
@@ -519,6 +515,13 @@ func (e *Engine) decide(ctx context.Context, p *Planned, c *plan.Change, o *obse
 		}
 		if c.Cleanup != nil && c.Action == plan.Unchanged {
 			c.Action, c.Reason = plan.Configure, "takes over the fields that kubectl owns"
+		}
+	}
+	if c.Action == plan.Configure && c.Live != nil {
+		if c.Payload = p.ignore.Payload(c.Object.Unstructured, c.Live, result, p.cluster.FieldManager); c.Payload != nil {
+			if c.Result, err = p.cluster.DryRun(ctx, c.Payload); err != nil {
+				return refused(p, c, err)
+			}
 		}
 	}
 	if c.Action == plan.Unchanged {

@@ -16,6 +16,9 @@ import (
 // them: spec.kubeConfig and spec.serviceAccountName. The record of p stays in
 // the cluster at hand.
 func (e *Engine) place(ctx context.Context, r *Run, p *Planned) {
+	if e.Cluster == nil {
+		return
+	}
 	c, err := e.placeOf(ctx, r, p.Kustomization)
 	if err != nil {
 		code, field := "kubeconfig", "spec.kubeConfig"
@@ -111,8 +114,11 @@ func (e *Engine) remote(ctx context.Context, r *Run, k flux.Kustomization) (*clu
 // path is as the server writes it: spec.dependsOn[0].readyExpr.
 func (p *Planned) fieldProblem(code, path, message string) Problem {
 	q := Problem{Code: code, File: p.Object.File, Line: p.Object.Line, Object: p.Ref.String(), Message: path + ": " + message}
-	if p.Parent != nil && p.Parent.rendered != nil {
-		if doc, ok := p.Parent.rendered.Document(p.Object); ok {
+	if p.node != nil {
+		q.Line = object.LineOf(p.node, path)
+	}
+	if p.origin != nil {
+		if doc, ok := p.origin.Document(p.Object); ok {
 			q.Line = object.LineOf(doc.Node, path)
 		}
 	}
@@ -122,6 +128,9 @@ func (p *Planned) fieldProblem(code, path, message string) Problem {
 // away reports whether the objects of p are in another cluster than the one at
 // hand: what it declares is nothing that this run could reconcile or read.
 func (e *Engine) away(p *Planned) bool {
+	if e.Cluster == nil {
+		return p.Spec.KubeConfig != nil
+	}
 	return p.cluster != nil && p.cluster.Server != e.Cluster.Server
 }
 

@@ -3,21 +3,26 @@ package gitops
 import (
 	"context"
 	"errors"
-	"fmt"
 
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
 )
 
 // prune deletes what is owned and no longer declared. All of it is attempted.
 func (t *task) prune(ctx context.Context, tasks map[*Planned]*task) error {
 	var errs []error
+	hanging := map[flux.Ref]bool{}
 	for _, p := range t.Removed {
 		if err := t.finalize(ctx, p); err != nil {
 			errs = append(errs, err)
+			hanging[p.Ref] = true
 		}
 	}
 	for i := range t.Prunes {
 		c := &t.Prunes[i]
+		if flux.IsKustomization(c.ID.GroupKind()) && hanging[flux.Ref{Namespace: c.ID.Namespace, Name: c.ID.Name}] {
+			c.Action, c.Reason = plan.Skip, "what it owns is not gone yet" // stays owned: the next run ends it
+		}
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
@@ -111,7 +116,7 @@ func (t *task) finalize(ctx context.Context, p *Planned) error {
 				continue
 			}
 			if err := p.cluster.Gone(wctx, c.Live); err != nil {
-				return fmt.Errorf("%s: still there: %w", c.ID, err)
+				return err
 			}
 		}
 	}

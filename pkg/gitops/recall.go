@@ -77,8 +77,10 @@ func (e *Engine) recall(p *Planned) bool {
 }
 
 // remembers reports whether what is found out about p's objects holds for a later
-// run: that of the cluster at hand, seen by oneself.
-func (e *Engine) remembers(p *Planned) bool { return p.cluster == e.Cluster && e.Cache != nil }
+// run: that of the cluster at hand, seen by oneself, by no rule of its spec.
+func (e *Engine) remembers(p *Planned) bool {
+	return p.cluster == e.Cluster && e.Cache != nil && len(p.Spec.Ignore) == 0 && len(p.Spec.HealthCheckExprs) == 0
+}
 
 // forget renders what was recalled, after all: something of it is needed.
 func (e *Engine) forget(ctx context.Context, r *Run, p *Planned) {

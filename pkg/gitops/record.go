@@ -220,6 +220,10 @@ func errorProblems(err error) []Problem {
 	if errors.As(err, &no) {
 		p.Code, p.Object, p.Message = "refused", no.ID.String(), strings.Join(no.Reasons, "; ")
 	}
+	var sick *unhealthy
+	if errors.As(err, &sick) {
+		p.Code, p.Object, p.Message, p.Detail = "unhealthy", sick.id.String(), sick.why, strings.Join(sick.detail, "\n")
+	}
 	var hinted interface{ Hint() string }
 	if errors.As(err, &hinted) {
 		p.Hint = hinted.Hint()

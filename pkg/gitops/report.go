@@ -51,7 +51,10 @@ type Warning struct {
 	Line    int    `json:"line,omitempty"`
 	Object  string `json:"object,omitempty"`
 	Message string `json:"message"`
-	Hint    string `json:"hint,omitempty"`
+	// Detail is what else is known of it, lines apart: conditions, events, the
+	// last lines of a log.
+	Detail string `json:"detail,omitempty"`
+	Hint   string `json:"hint,omitempty"`
 }
 
 // Problem is one reason why a Kustomization failed, with the same fields. A

@@ -109,6 +109,9 @@ func (e *Engine) sourceObject(ctx context.Context, r *Run, id object.ID) (o obje
 	if o, ok := e.declared(ctx, r, id); ok {
 		return o, ""
 	}
+	if e.Cluster == nil {
+		return o, "Git does not have it, and no cluster is asked"
+	}
 	live, err := e.Cluster.Get(ctx, id, "v1")
 	switch {
 	case err != nil:

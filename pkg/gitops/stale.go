@@ -116,7 +116,8 @@ func (e *Engine) planRemoval(ctx context.Context, r *Run, ref flux.Ref, desired 
 	}
 	if rec.Live != nil {
 		if p.Kustomization, err = flux.ParseKustomization(object.Object{Unstructured: rec.Live}); err != nil {
-			return nil, err
+			p.invalid("invalid-kustomization", reasonBuild, err)
+			return p, nil
 		}
 	}
 	p.Suspended, _ = rec.Suspended()

@@ -22,17 +22,26 @@ import (
 // there is none.
 func (e *Engine) data(ctx context.Context, r *Run, id object.ID) (data map[string]string, why string) {
 	if o, ok := e.declared(ctx, r, id); ok {
+		if _, sealed := o.Object["sops"]; sealed {
+			return nil, "is sealed in " + o.Where() + ", and no key at hand opens it"
+		}
 		return decodeData(o.Unstructured), ""
+	}
+	if e.Cluster == nil {
+		return nil, notFound
 	}
 	live, err := e.Cluster.Get(ctx, id, "v1")
 	switch {
 	case err != nil:
 		return nil, err.Error()
 	case live == nil:
-		return nil, "not found"
+		return nil, notFound
 	}
 	return decodeData(live), ""
 }
+
+// notFound is why there is no data that anybody has.
+const notFound = "not found"
 
 // secretFile finds a Secret among the files at hand that no Kustomization
 // renders, as a bootstrap leaves those that it made by hand. Sealed ones are
@@ -98,19 +107,31 @@ func (e *Engine) variables(ctx context.Context, r *Run, p *Planned) (map[string]
 	for _, ref := range post.SubstituteFrom {
 		id := object.ID{Kind: ref.Kind, Namespace: p.Namespace, Name: ref.Name}
 		data, why := e.data(ctx, r, id)
-		if why == "not found" && ref.Optional {
+		if why == notFound && (ref.Optional || len(e.Options.Values) > 0) {
 			continue
+		}
+		if why == notFound && e.Cluster == nil {
+			problems = append(problems, Problem{
+				Code: "substitute-from", File: p.Object.File, Line: p.Object.Line, Object: p.Ref.String(),
+				Message: fmt.Sprintf("postBuild.substituteFrom needs %s, which Git does not have, and no cluster is asked", id),
+				Hint:    "--values NAME=VALUE for each of its entries, or set optional: true",
+			})
+			continue
+		}
+		if why == notFound {
+			why += ", in Git and in the cluster"
 		}
 		if why != "" {
 			problems = append(problems, Problem{
 				Code: "substitute-from", File: p.Object.File, Line: p.Object.Line, Object: p.Ref.String(),
-				Message: fmt.Sprintf("postBuild.substituteFrom needs %s: %s, in Git and in the cluster", id, why),
+				Message: fmt.Sprintf("postBuild.substituteFrom needs %s: %s", id, why),
 				Hint:    "declare it, create it in the cluster, or set optional: true",
 			})
 			continue
 		}
 		maps.Copy(vars, data)
 	}
+	maps.Copy(vars, e.Options.Values)
 	maps.Copy(vars, post.Substitute)
 	return vars, problems
 }

@@ -271,7 +271,10 @@ func (e *Engine) predict(ctx context.Context, p *Planned, c *plan.Change) ([]Pro
 		return nil, nil
 	}
 	c.Result = plan.Predict(c.Object.Unstructured, c.Live, p.cluster.FieldManager)
-	c.Action, c.Reason = plan.Decide(c.Live, c.Result)
+	c.Action, c.Reason = p.ignore.Decide(c.Live, c.Result)
+	if u := p.ignore.Payload(c.Object.Unstructured, c.Live, c.Result, p.cluster.FieldManager); u != nil {
+		c.Result = plan.Predict(u, c.Live, p.cluster.FieldManager)
+	}
 	if c.Cleanup = e.handsOver(p, c); c.Cleanup != nil {
 		c.Forfeited = plan.Forfeit(c.Live, c.Result, p.cluster.FieldManager, p.cluster.TakesOver)
 		if c.Action == plan.Unchanged {

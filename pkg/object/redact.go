@@ -16,6 +16,10 @@ func Redact(u *unstructured.Unstructured, msg string) string {
 	if u == nil || !(IsSecret(u.GroupVersionKind().GroupKind()) || strings.HasPrefix(u.GetKind(), "ENC[")) {
 		return msg
 	}
+	return replace(msg, dataValues(u))
+}
+
+func dataValues(u *unstructured.Unstructured) []string {
 	var values []string
 	for _, field := range []string{"data", "stringData"} {
 		m, _ := u.Object[field].(map[string]any)
@@ -23,6 +27,10 @@ func Redact(u *unstructured.Unstructured, msg string) string {
 			values = appendScalars(values, v)
 		}
 	}
+	return values
+}
+
+func replace(msg string, values []string) string {
 	// Longest first, so that a value that holds another is taken out whole.
 	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
 	for _, v := range values {
@@ -30,6 +38,31 @@ func Redact(u *unstructured.Unstructured, msg string) string {
 	}
 	return msg
 }
+
+// shortest is the length in bytes below which a value is no secret, and taking
+// it out would leave other texts unreadable.
+const shortest = 4
+
+// SecretValues are the values of a Secret and each of their lines, for Mask;
+// nil for other kinds.
+func SecretValues(u *unstructured.Unstructured) []string {
+	if !IsSecret(u.GroupVersionKind().GroupKind()) {
+		return nil
+	}
+	var out []string
+	for _, v := range dataValues(u) {
+		for _, s := range append(strings.Split(v, "\n"), v) {
+			if s = strings.TrimSpace(s); len(s) >= shortest {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
+}
+
+// Mask takes the values of Secrets out of a text that is not about them, such as
+// a line of a log.
+func Mask(text string, values []string) string { return replace(text, slices.Clone(values)) }
 
 func appendScalars(values []string, v any) []string {
 	switch v := v.(type) {

@@ -145,7 +145,7 @@ func typeAt(t reflect.Type, path []string) reflect.Type {
 		case reflect.Map:
 			t = t.Elem()
 		case reflect.Struct:
-			f, ok := jsonFields(t)[step]
+			f, ok := JSONFields(t)[step]
 			if !ok {
 				return nil
 			}
@@ -160,14 +160,14 @@ func typeAt(t reflect.Type, path []string) reflect.Type {
 	return t
 }
 
-// jsonFields are the fields of a struct by their JSON names, inlined ones too.
-func jsonFields(t reflect.Type) map[string]reflect.Type {
+// JSONFields are the fields of a struct by their JSON names, inlined ones too.
+func JSONFields(t reflect.Type) map[string]reflect.Type {
 	out := map[string]reflect.Type{}
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if f.Anonymous && (name == "" || strings.Contains(opts, "inline")) && f.Type.Kind() == reflect.Struct {
-			for n, ft := range jsonFields(f.Type) {
+			for n, ft := range JSONFields(f.Type) {
 				out[n] = ft
 			}
 			continue
@@ -188,7 +188,7 @@ func siblingList(root reflect.Type, path string, fields []string) string {
 		return ""
 	}
 	var found []string
-	for name, t := range jsonFields(parent) {
+	for name, t := range JSONFields(parent) {
 		if name == s[len(s)-1] || t.Kind() != reflect.Slice {
 			continue
 		}
@@ -196,7 +196,7 @@ func siblingList(root reflect.Type, path string, fields []string) string {
 		if e.Kind() != reflect.Struct {
 			continue
 		}
-		have := jsonFields(e)
+		have := JSONFields(e)
 		if !slices.ContainsFunc(fields, func(f string) bool { _, ok := have[f]; return !ok }) {
 			found = append(found, name)
 		}
@@ -216,7 +216,7 @@ func nearestField(root reflect.Type, path string) string {
 	}
 	last := s[len(s)-1]
 	best, at := "", 3
-	for name := range jsonFields(parent) {
+	for name := range JSONFields(parent) {
 		if d := Distance(strings.ToLower(last), strings.ToLower(name)); d < at && d < len(last)/2+1 || d == at && name < best {
 			best, at = name, d
 		}

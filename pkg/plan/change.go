@@ -56,6 +56,9 @@ type Change struct {
 	Local bool
 	// Settled says that Live, of which only the metadata is there, is ready.
 	Settled bool
+	// Payload is what is applied where it is not Object: an ignored field that has
+	// drifted is not set back. Otherwise nil.
+	Payload *unstructured.Unstructured
 	// Pending is what must be made first by this very run before the server
 	// can be asked: a kind or a namespace; "" otherwise.
 	Pending string
@@ -64,6 +67,14 @@ type Change struct {
 	Cleanup []byte
 	// Forfeited are the fields that go with it: kubectl set them, Git has not.
 	Forfeited [][]string
+}
+
+// Apply is what is sent to the server to carry the change out.
+func (c Change) Apply() *unstructured.Unstructured {
+	if c.Payload != nil {
+		return c.Payload
+	}
+	return c.Object.Unstructured
 }
 
 // Entry is the inventory entry of the changed object.

@@ -32,6 +32,7 @@ type Keyring struct {
 	ids      []identity
 	places   []place
 	commands []*command
+	remotes  remotes
 	keys     *dataKeys
 }
 
@@ -82,21 +83,11 @@ func (k *Keyring) Recipients() []string {
 	return out
 }
 
-// unusedKeys are the data keys of a Flux decryption Secret that its controller
-// reads and this version does not; what stands in for each on this side.
-// Names as in Flux's decryptor.
-var unusedKeys = map[string]string{
-	"sops.vault-token": "not used by this version; VAULT_TOKEN is",
-	"sops.aws-kms":     "not used by this version; the ambient AWS credentials are",
-	"sops.azure-kv":    "not used by this version; the ambient Azure credentials are",
-	"sops.gcp-kms":     "not used by this version; the ambient Google Cloud credentials are",
-}
-
-// With returns a Keyring that also holds the age identities of a Flux
-// decryption Secret: the entries of its data whose name ends in ".agekey". where
-// names the Secret ("secret/sops-age in flux-system"). Entries that Flux would
-// use and this version does not (*.asc, sops.aws-kms, …) become places; others
-// are left alone. An .agekey that does not parse is an error, as it is for Flux.
+// With returns a Keyring that also holds what a Flux decryption Secret has: age
+// identities (*.agekey), PGP private keys (*.asc), sops.vault-token, sops.aws-kms,
+// sops.azure-kv and sops.gcp-kms; entries of other names are left alone. where
+// names the Secret ("secret/sops-age in flux-system"). An entry that cannot be
+// read is an error, as it is for Flux.
 func (k *Keyring) With(where string, data map[string][]byte) (*Keyring, error) {
 	out := k.clone()
 	before := len(out.places)
@@ -113,14 +104,18 @@ func (k *Keyring) With(where string, data map[string][]byte) (*Keyring, error) {
 				found.ids, found.unused = ids, "is of an age plugin, which a key in the cluster cannot use"
 			}
 			out.add(at, found)
-		case filepath.Ext(name) == ".asc":
-			out.miss(at, "PGP key: not used by this version; the keyring of gpg is")
-		case unusedKeys[name] != "":
-			out.miss(at, unusedKeys[name])
+		default:
+			outcome, known, err := out.remotes.read(name, data[name])
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", at, err)
+			}
+			if known {
+				out.places = append(out.places, place{Place: Place{Where: at, Found: 1, Why: outcome}})
+			}
 		}
 	}
 	if len(out.places) == before {
-		out.miss(where, "holds no *.agekey")
+		out.miss(where, "holds no *.agekey, *.asc or sops.*")
 	}
 	return out, nil
 }
@@ -136,10 +131,13 @@ func (k *Keyring) WithMissing(where, why string) *Keyring {
 // clone copies all but the data keys that were opened so far: what one
 // Kustomization's Secret could open is no business of another's.
 func (k *Keyring) clone() *Keyring {
+	r := k.remotes
+	r.pgp = slices.Clip(r.pgp)
 	return &Keyring{
 		ids:      slices.Clone(k.ids),
 		places:   slices.Clone(k.places),
 		commands: slices.Clone(k.commands),
+		remotes:  r,
 		keys:     &dataKeys{},
 	}
 }

@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
 )
 
 // OverlayOptions is what a Kustomization says about its sealed files.
@@ -84,7 +87,10 @@ func (f *FS) ReadSealed(name string) ([]byte, error) { return fs.ReadFile(f.base
 func (f *FS) open(c *content, name string, data []byte) {
 	c.data = data
 	segs, err := detect(name, data)
-	if err == nil && len(segs) == 0 {
+	for i := range segs {
+		segs[i].sealed = segs[i].sealed && !staysSealed(name, segs[i].raw)
+	}
+	if err == nil && !slices.ContainsFunc(segs, func(s segment) bool { return s.sealed }) {
 		return
 	}
 	sealed := Sealed{Path: name}
@@ -104,6 +110,16 @@ func (f *FS) open(c *content, name string, data []byte) {
 		return
 	}
 	c.data, c.sealed = plain, &sealed
+}
+
+// staysSealed reports whether a sealed manifest asks to be left as it is: the
+// annotation decrypt: disabled of Flux, itself in clear.
+func staysSealed(name string, data []byte) bool {
+	docs, _ := object.Documents(name, data)
+	return slices.ContainsFunc(docs, func(d object.Document) bool {
+		n := object.Find(d.Node, "metadata", "annotations", flux.DecryptKey)
+		return n != nil && strings.EqualFold(n.Value, "disabled")
+	})
 }
 
 // Open opens a file or a directory; see ReadFile for what a sealed file reads as.

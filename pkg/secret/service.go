@@ -45,8 +45,15 @@ func (s *service) Decrypt(ctx context.Context, req *keyservice.DecryptRequest) (
 		s.good = append(s.good, who)
 		return &keyservice.DecryptResponse{Plaintext: key}, nil
 	}
-	var key []byte
-	var err error
+	key, ok, err := s.ring.remotes.decrypt(ctx, req)
+	if ok && err == nil {
+		s.ring.keys.put(who, req.Ciphertext, key)
+		s.good = append(s.good, who)
+		return &keyservice.DecryptResponse{Plaintext: key}, nil
+	}
+	if ok {
+		s.tried = append(s.tried, Attempt{who, oneLine(err.Error())})
+	}
 	switch k := req.Key.KeyType.(type) {
 	case *keyservice.Key_AgeKey:
 		key, err = s.ring.unwrap(who, req.Ciphertext, s)

@@ -103,10 +103,8 @@ func fluxKustomizations(name string, data []byte) (out []fluxKustomization, patc
 		if d.Node.Decode(&fields) != nil {
 			continue
 		}
-		k, err := flux.ParseKustomization(object.Object{Unstructured: &unstructured.Unstructured{Object: fields}, File: name, Line: d.Line})
-		if err != nil {
-			continue
-		}
+		// What is wrong with other fields of it is told elsewhere.
+		k, _ := flux.ParseKustomization(object.Object{Unstructured: &unstructured.Unstructured{Object: fields}, File: name, Line: d.Line})
 		for _, p := range k.Spec.Patches {
 			patched = patched || strings.Contains(p.Patch, "decryption")
 		}

@@ -31,6 +31,11 @@ func (l layout) problems(all []gitops.Problem) []string {
 		for _, p := range group {
 			text := l.finding(p, indent == 4)
 			lines = append(lines, fold(spaces(indent), text, indent+2, l.width)...)
+			if p.Detail != "" {
+				for _, d := range strings.Split(clean(p.Detail), "\n") {
+					lines = append(lines, fold(spaces(indent+4), d, indent+6, l.width)...)
+				}
+			}
 			if p.Hint != "" && !slices.Contains(hints, p.Hint) {
 				hints = append(hints, p.Hint)
 			}

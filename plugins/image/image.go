@@ -106,7 +106,7 @@ func newSession(c *cobra.Command, env *cli.Env, o *cli.Output) (*session, error)
 // warn tells a warning once, on stderr and in the report.
 func (s *session) warn(warnings ...image.Problem) {
 	for _, p := range warnings {
-		w := gitops.Warning(p)
+		w := gitops.Warning{Code: p.Code, File: p.File, Line: p.Line, Object: p.Object, Message: p.Message, Hint: p.Hint}
 		s.report.Warnings = append(s.report.Warnings, w)
 		s.ui.Sink()(gitops.Event{Type: gitops.WarningFound, Warning: w})
 	}

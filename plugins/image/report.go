@@ -114,7 +114,7 @@ func tagReports(c image.Choice) []TagReport {
 // problemReports are problems for scripts, and their first message.
 func problemReports(problems []*image.Problem) (out []gitops.Problem, message string) {
 	for _, p := range problems {
-		out = append(out, gitops.Problem(*p))
+		out = append(out, gitops.Problem{Code: p.Code, File: p.File, Line: p.Line, Object: p.Object, Message: p.Message, Hint: p.Hint})
 	}
 	if len(problems) > 0 {
 		message = problems[0].Message

@@ -416,7 +416,7 @@ func (u *update) markers(a *automation, problems []image.Problem) {
 			}
 			u.fail([]*image.Problem{&p})
 			r := &u.report.Automations[a.at]
-			r.Problems = append(r.Problems, gitops.Problem(p))
+			r.Problems = append(r.Problems, gitops.Problem{Code: p.Code, File: p.File, Line: p.Line, Object: p.Object, Message: p.Message, Hint: p.Hint})
 		}
 	}
 }
