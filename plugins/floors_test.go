@@ -37,11 +37,12 @@ var floors = map[string]struct {
 	"pkg/cli":              {slices.Concat(values, edge, []string{"pkg/gitops", "pkg/ui"}), "wiring: streams, flags, clients, exit codes"},
 	"plugins/sync":         {anything, "a plugin may use all below it, and no other plugin"},
 	"plugins/diff":         {anything, "as above"},
+	"plugins/build":        {anything, "as above"},
 	"plugins/secret":       {anything, "as above"},
 	"plugins/status":       {anything, "as above"},
 	"plugins/suspend":      {anything, "as above"},
 	"plugins/image":        {anything, "as above"},
-	"plugins":              {append(anything, "plugins/sync", "plugins/diff", "plugins/status", "plugins/suspend", "plugins/secret", "plugins/image"), "the one list of plugins"},
+	"plugins":              {append(anything, "plugins/sync", "plugins/diff", "plugins/build", "plugins/status", "plugins/suspend", "plugins/secret", "plugins/image"), "the one list of plugins"},
 }
 
 var values = []string{"pkg/object", "pkg/flux", "pkg/image", "pkg/plan"}

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
+	"github.com/kubectl-gitops/kubectl-gitops/plugins/build"
 	"github.com/kubectl-gitops/kubectl-gitops/plugins/diff"
 	"github.com/kubectl-gitops/kubectl-gitops/plugins/image"
 	"github.com/kubectl-gitops/kubectl-gitops/plugins/secret"
@@ -25,6 +26,7 @@ type Plugin struct {
 var All = []Plugin{
 	{"sync", sync.New},
 	{"diff", diff.New},
+	{"build", build.New},
 	{"status", status.New},
 	{"suspend", suspend.New},
 	{"resume", suspend.NewResume},

@@ -21,29 +21,13 @@ import (
 // rather than the commit. Outside of any repository, and without --source, the
 // cluster says what the source is.
 func (s *Source) Engine(ctx context.Context, env *Env, o gitops.Options, fieldManager string, workTree bool) (*gitops.Engine, error) {
-	keys, err := secret.Find(secret.FindOptions{KeyFile: s.AgeKeyFile, Getenv: env.Getenv})
-	if err != nil {
+	e, err := s.open(ctx, env, workTree)
+	if e == nil {
 		return nil, err
 	}
-	auth, err := s.Auth(ctx, env)
-	if err != nil {
-		return nil, err
-	}
-	e := &gitops.Engine{Cache: env.cache(), Keys: keys, Auth: auth, Registries: &registry.Client{UserAgent: UserAgent()}, Options: o, Actor: env.Actor()}
-	if dir := env.Kube.CacheDir; dir != nil && *dir != "" {
-		e.SourceCache = filepath.Join(*dir, "gitops", "sources")
-	}
+	e.Options, e.Cache = o, env.cache()
 	e.Options.KeepSpec = s.Ref != "" && len(o.Names) > 0
-	if strings.HasPrefix(s.Source, "oci://") {
-		e.Source, err = gitops.OpenOCI(ctx, e.Registries, s.Source, s.Ref)
-	} else {
-		e.Source, err = source.Open(ctx, source.Options{Source: s.Source, Ref: s.Ref, WorkTree: workTree, Auth: auth, Submodules: true, CacheDir: e.SourceCache})
-	}
-	nowhere := errors.Is(err, source.ErrNoRepository)
-	if err != nil && !nowhere {
-		return nil, err
-	}
-	if nowhere {
+	if err != nil { // no repository is around
 		return e, s.fromCluster(ctx, env, e, fieldManager, err)
 	}
 	if e.Cluster, err = cluster.Connect(env.Kube, UserAgent()); err != nil {
@@ -110,4 +94,56 @@ func (e *Env) cache() *cache.Dir {
 		version += fmt.Sprint(" ", info.Size(), info.ModTime().UnixNano())
 	}
 	return cache.Open(filepath.Join(*e.Kube.CacheDir, "kubectl-gitops"), version)
+}
+
+// open opens the keys, the credentials and the source. An engine without a
+// source, and source.ErrNoRepository, is what there is where none is named and
+// none is around.
+func (s *Source) open(ctx context.Context, env *Env, workTree bool) (*gitops.Engine, error) {
+	keys, err := secret.Find(secret.FindOptions{KeyFile: s.AgeKeyFile, Getenv: env.Getenv})
+	if err != nil {
+		return nil, err
+	}
+	auth, err := s.Auth(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	e := &gitops.Engine{Keys: keys, Auth: auth, Registries: &registry.Client{UserAgent: UserAgent()}, Actor: env.Actor()}
+	if dir := env.Kube.CacheDir; dir != nil && *dir != "" {
+		e.SourceCache = filepath.Join(*dir, "gitops", "sources")
+	}
+	if strings.HasPrefix(s.Source, "oci://") {
+		e.Source, err = gitops.OpenOCI(ctx, e.Registries, s.Source, s.Ref)
+	} else {
+		e.Source, err = source.Open(ctx, source.Options{Source: s.Source, Ref: s.Ref, WorkTree: workTree, Auth: auth, Submodules: true, CacheDir: e.SourceCache})
+	}
+	if err != nil && !errors.Is(err, source.ErrNoRepository) {
+		return nil, err
+	}
+	return e, err
+}
+
+// Offline opens the source alone: no cluster is asked, and no kubeconfig is
+// needed. The files on the disk are read. o.Path is filled in, but where a
+// Kustomization is given.
+func (s *Source) Offline(ctx context.Context, env *Env, o gitops.Options) (*gitops.Engine, error) {
+	e, err := s.open(ctx, env, true)
+	if err != nil {
+		return nil, err
+	}
+	if o.Given == nil {
+		// The name of the context is known without asking it, where there is one.
+		name := ""
+		if raw, err := env.Kube.ToRawKubeConfigLoader().RawConfig(); err == nil {
+			name = raw.CurrentContext
+		}
+		if flag := env.Kube.Context; flag != nil && *flag != "" {
+			name = *flag
+		}
+		if o.Path, err = s.EntryPath(e.Source, name); err != nil {
+			return nil, err
+		}
+	}
+	e.Options = o
+	return e, nil
 }

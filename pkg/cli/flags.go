@@ -195,8 +195,11 @@ func (s *Source) EntryPath(snap *source.Snapshot, context string) (string, error
 	if s.remembered != "" && isDir(snap, s.remembered) {
 		return s.remembered, nil
 	}
-	if p := "clusters/" + context; isDir(snap, p) {
+	if p := "clusters/" + context; context != "" && isDir(snap, p) {
 		return p, nil
+	}
+	if context == "" {
+		return "", &usageError{msg: "which path is the root? There is no kube context after which it could be named", hint: "--path DIR" + listClusters(snap)}
 	}
 	return "", &usageError{
 		msg:  fmt.Sprintf("which path is the root of this cluster? There is no clusters/%s, named after the kube context", context),

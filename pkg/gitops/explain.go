@@ -47,12 +47,16 @@ func (t *task) explain(ctx context.Context, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), explainTimeout)
 	defer cancel()
-	secrets := t.r.secretValues()
+	secrets, unread := t.r.secretValues(ctx)
 	for i, e := range unhealthyIn(err) {
 		if i == explained {
 			return
 		}
 		t.e.progress(t.Ref, "looking at "+e.id.String())
+		if unread != nil {
+			e.detail = []string{"more is not shown, since it may quote a Secret that cannot be read here: " + oneLine(unread)}
+			continue
+		}
 		t.look(ctx, e)
 		for j, line := range e.detail {
 			e.detail[j] = cut(object.Mask(line, secrets))
@@ -168,16 +172,32 @@ func worst(pods []*unstructured.Unstructured) (*unstructured.Unstructured, objec
 	return pod, trouble
 }
 
-// secretValues are the values of all Secrets that the run renders: what an
-// application writes to its log may be one of them.
-func (r *Run) secretValues() []string {
+// secretValues are the values of all Secrets of the run: what an application
+// writes to its log may be one of them. Those that were not rendered, since
+// nothing had changed, are read from the cluster.
+func (r *Run) secretValues(ctx context.Context) ([]string, error) {
 	var values []string
 	for _, p := range r.Kustomizations {
 		for _, o := range p.objects {
 			values = append(values, object.SecretValues(o.Unstructured)...)
 		}
+		if p.recalled == nil {
+			continue
+		}
+		for _, c := range p.Changes {
+			if !object.IsSecret(c.ID.GroupKind()) {
+				continue
+			}
+			live, err := p.cluster.Self().Get(ctx, c.ID, c.Version)
+			if err != nil {
+				return nil, err
+			}
+			if live != nil {
+				values = append(values, object.SecretValues(live)...)
+			}
+		}
 	}
-	return values
+	return values, nil
 }
 
 func namespaced(id object.ID) string {
