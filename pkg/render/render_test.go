@@ -39,8 +39,19 @@ func fluxKustomization(t testing.TB, spec string) flux.Kustomization {
 	if err := yaml.Unmarshal([]byte(spec), &content); err != nil {
 		t.Fatal(err)
 	}
+	for field, value := range map[string]any{ // what a Kustomization must have
+		"interval": "1h", "prune": true, "sourceRef": map[string]any{"kind": "GitRepository", "name": "flux-system"},
+	} {
+		if _, given := content[field]; !given {
+			content[field] = value
+		}
+	}
+	version := "v1"
+	if content["patchesStrategicMerge"] != nil || content["patchesJson6902"] != nil {
+		version = "v1beta2" // the last that has them
+	}
 	u := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization",
+		"apiVersion": "kustomize.toolkit.fluxcd.io/" + version, "kind": "Kustomization",
 		"metadata": map[string]any{"name": "apps", "namespace": "flux-system"},
 		"spec":     content,
 	}}
