@@ -14,15 +14,18 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/storage/memory"
 )
 
 // maxCache is how many bytes of packs are kept; the ones that were not used for longest go first.
 const maxCache = 512 << 20
 
-// packCache keeps what servers sent of single commits: one pack a commit, as it came, named by the
-// repository's URL and the commit. The server is asked for its references in any case, so who may
-// not read a repository does not get it from here either; what a commit is never changes.
+// packCache keeps what servers sent of single commits: one pack a commit with all of its files, named
+// by the repository's URL and the commit. Of the next commit only what is new is fetched, and the two
+// are put together to a pack of its own, so that no pack depends on another one. The server is asked
+// for its references in any case, so who may not read a repository does not get it from here either;
+// what a commit is never changes.
 //
 // Processes share it without locks: a pack is written beside its place and moved there whole. It is
 // a help alone: one that cannot be read or written, or is damaged, is as one that is not there. A
@@ -30,27 +33,22 @@ const maxCache = 512 << 20
 // content hashes to. It holds what is committed: no credentials, nothing that was opened.
 type packCache string
 
+func (c packCache) prefix(r remote) string {
+	sum := sha256.Sum256([]byte(r.canonical()))
+	return hex.EncodeToString(sum[:8]) + "-"
+}
+
 func (c packCache) file(r remote, h plumbing.Hash) string {
 	if c == "" {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(r.canonical()))
-	return filepath.Join(string(c), hex.EncodeToString(sum[:8])+"-"+h.String()+".pack")
+	return filepath.Join(string(c), c.prefix(r)+h.String()+".pack")
 }
 
 // load reads the commit h into store, and reports whether it is there.
 func (c packCache) load(r remote, h plumbing.Hash, store *memory.Storage) bool {
 	name := c.file(r, h)
-	if name == "" {
-		return false
-	}
-	data, err := os.ReadFile(name)
-	if err != nil {
-		return false
-	}
-	if packfile.UpdateObjectStorage(store, bytes.NewReader(data)) != nil || !whole(store, h) {
-		_ = os.Remove(name)
-		*store = *memory.NewStorage()
+	if !c.read(name, h, store) {
 		return false
 	}
 	now := time.Now()
@@ -58,33 +56,118 @@ func (c packCache) load(r remote, h plumbing.Hash, store *memory.Storage) bool {
 	return true
 }
 
-// whole reports whether all of the commit's files are in store.
-func whole(store *memory.Storage, h plumbing.Hash) bool {
-	o := &objects{stores: []objectStore{&store.ObjectStorage}}
-	commit, err := o.commit(h)
-	return err == nil && o.complete(commit.TreeHash)
-}
-
-func (o *objects) complete(tree plumbing.Hash) bool {
-	entries, err := o.tree(tree)
+// read is load of a file. What came of a damaged one may stay in store: it is what it says that it is.
+func (c packCache) read(name string, h plumbing.Hash, store *memory.Storage) bool {
+	if name == "" {
+		return false
+	}
+	data, err := os.ReadFile(name)
 	if err != nil {
 		return false
 	}
-	for _, e := range entries {
-		switch {
-		case e.Mode != filemode.Dir && e.Mode != filemode.Submodule && !o.has(e.Hash):
-			return false
-		case e.Mode == filemode.Dir && !o.complete(e.Hash):
-			return false
-		}
+	if packfile.UpdateObjectStorage(store, bytes.NewReader(data)) != nil || !allWhole(store, []plumbing.Hash{h}) {
+		_ = os.Remove(name)
+		return false
 	}
 	return true
+}
+
+// maxBases is how many commits of a repository a new one is fetched on top of. One of them is probably
+// the one before on the same branch; each has to be read.
+const maxBases = 3
+
+// bases reads into store the commits of the repository that were used last, other than those that are
+// wanted, and returns them.
+func (c packCache) bases(r remote, wanted []plumbing.Hash, store *memory.Storage) []plumbing.Hash {
+	var out []plumbing.Hash
+	for _, p := range c.packs() {
+		hex, ours := strings.CutPrefix(strings.TrimSuffix(p.Name(), ".pack"), c.prefix(r))
+		h := plumbing.NewHash(hex)
+		if ours && !slices.Contains(wanted, h) && len(out) < maxBases && c.read(filepath.Join(string(c), p.Name()), h, store) {
+			if commit, err := inMemory(store).commit(h); err == nil {
+				out = append(out, commit.Hash)
+			}
+		}
+	}
+	return out
+}
+
+func inMemory(store *memory.Storage) *objects {
+	return &objects{stores: []objectStore{&store.ObjectStorage}}
+}
+
+// allWhole reports whether all of the commits' files are in store.
+func allWhole(store *memory.Storage, commits []plumbing.Hash) bool {
+	return !slices.ContainsFunc(commits, func(h plumbing.Hash) bool {
+		_, ok := inMemory(store).closure(h)
+		return !ok
+	})
+}
+
+// repack is a pack of the commit h alone, nil where not all of it is in store.
+func repack(store *memory.Storage, h plumbing.Hash) []byte {
+	all, ok := inMemory(store).closure(h)
+	if !ok {
+		return nil
+	}
+	var out bytes.Buffer
+	// Without deltas: to look for them takes longer than what they save.
+	if _, err := packfile.NewEncoder(&out, store, false).Encode(all, 0); err != nil {
+		return nil
+	}
+	return out.Bytes()
+}
+
+// closure are the objects that the commit or annotated tag h is made of; ok says that all are there.
+func (o *objects) closure(h plumbing.Hash) (all []plumbing.Hash, ok bool) {
+	commit, err := o.commit(h)
+	if err != nil {
+		return nil, false
+	}
+	for at := h; at != commit.Hash; {
+		all = append(all, at)
+		obj, err := o.get(plumbing.TagObject, at)
+		var t object.Tag
+		if err != nil || t.Decode(obj) != nil {
+			return nil, false
+		}
+		at = t.Target
+	}
+	all = append(all, commit.Hash)
+	seen := map[plumbing.Hash]bool{}
+	var walk func(plumbing.Hash) bool
+	walk = func(tree plumbing.Hash) bool {
+		entries, err := o.tree(tree)
+		if err != nil {
+			return false
+		}
+		all = append(all, tree)
+		for _, e := range entries {
+			if e.Mode == filemode.Submodule || seen[e.Hash] {
+				continue
+			}
+			seen[e.Hash] = true
+			if e.Mode == filemode.Dir {
+				if !walk(e.Hash) {
+					return false
+				}
+				continue
+			}
+			if !o.has(e.Hash) {
+				return false
+			}
+			all = append(all, e.Hash)
+		}
+		return true
+	}
+	ok = walk(commit.TreeHash)
+	return all, ok
 }
 
 // save keeps the pack of the commit h.
 func (c packCache) save(r remote, h plumbing.Hash, pack []byte) {
 	name := c.file(r, h)
-	if name == "" || len(pack) > maxCache/4 || os.MkdirAll(string(c), 0o700) != nil {
+	if name == "" || len(pack) == 0 || len(pack) > maxCache/4 || os.MkdirAll(string(c), 0o700) != nil {
 		return
 	}
 	f, err := os.CreateTemp(string(c), "new-")
@@ -102,12 +185,14 @@ func (c packCache) save(r remote, h plumbing.Hash, pack []byte) {
 	c.trim(maxCache)
 }
 
-// trim removes what was not used for longest until no more than size bytes are left, and what a
-// process that was killed left behind.
-func (c packCache) trim(size int64) {
+// packs are all that are kept, the one that was used last first.
+func (c packCache) packs() []os.FileInfo {
+	if c == "" {
+		return nil
+	}
 	entries, err := os.ReadDir(string(c))
 	if err != nil {
-		return
+		return nil
 	}
 	var packs []os.FileInfo
 	for _, e := range entries {
@@ -116,12 +201,17 @@ func (c packCache) trim(size int64) {
 		case err != nil:
 		case strings.HasSuffix(e.Name(), ".pack"):
 			packs = append(packs, info)
-		case time.Since(info.ModTime()) > time.Hour:
+		case time.Since(info.ModTime()) > time.Hour: // a process that was killed left it behind
 			_ = os.Remove(filepath.Join(string(c), e.Name()))
 		}
 	}
 	slices.SortFunc(packs, func(a, b os.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
-	for _, p := range packs {
+	return packs
+}
+
+// trim removes what was not used for longest until no more than size bytes are left.
+func (c packCache) trim(size int64) {
+	for _, p := range c.packs() {
 		if size -= p.Size(); size < 0 {
 			_ = os.Remove(filepath.Join(string(c), p.Name()))
 		}

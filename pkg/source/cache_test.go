@@ -1,7 +1,13 @@
 package source
 
 import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,6 +91,126 @@ func TestSourceCache(t *testing.T) {
 	o.Ref, o.CacheDir = "", filepath.Join(file, "below")
 	read("GET POST")
 	read("GET POST")
+}
+
+// traffic is a Git server that weighs the packs that it sends.
+type traffic struct {
+	url      string
+	requests []string
+	bytes    int // of the answers to POST
+	objects  int // in the packs
+	refuse   func(body []byte) bool
+}
+
+func newTraffic(t *testing.T, root string) *traffic {
+	t.Helper()
+	tr := &traffic{refuse: func([]byte) bool { return false }}
+	git := gitserver.Backend(t, root)
+	tr.url = serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tr.requests = append(tr.requests, r.Method)
+		body, err := io.ReadAll(r.Body)
+		if err != nil || tr.refuse(body) {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		answer := httptest.NewRecorder()
+		git.ServeHTTP(answer, r)
+		if out := answer.Body.Bytes(); r.Method == http.MethodPost {
+			tr.bytes += len(out)
+			if i := bytes.Index(out, []byte("PACK\x00\x00\x00\x02")); i >= 0 {
+				tr.objects += int(binary.BigEndian.Uint32(out[i+8:]))
+			}
+		}
+		for k, v := range answer.Header() {
+			w.Header()[k] = v
+		}
+		w.WriteHeader(answer.Code)
+		_, _ = w.Write(answer.Body.Bytes())
+	}))
+	return tr
+}
+
+// sent is what was asked and sent since the last time.
+func (tr *traffic) sent() (requests string, bytes, objects int) {
+	requests, bytes, objects = strings.Join(tr.requests, " "), tr.bytes, tr.objects
+	tr.requests, tr.bytes, tr.objects = nil, 0, 0
+	return requests, bytes, objects
+}
+
+// Of a commit on top of one that was fetched before, only what is new is sent.
+func TestFetchIsIncremental(t *testing.T) {
+	t.Parallel()
+	c := newCheckout(t)
+	for i := range 200 {
+		noise := make([]byte, 1024)
+		_, _ = rand.Read(noise)
+		c.write(fmt.Sprintf("apps/%d/config.yaml", i), fmt.Sprintf("%x\n", noise))
+	}
+	c.commit("first")
+	root := real(t, t.TempDir())
+	bare := filepath.Join(root, "fleet.git")
+	c.git("clone", "-q", "--mirror", c.dir, bare)
+	server := newTraffic(t, root)
+	o := Options{Source: server.url + "/fleet.git", CacheDir: filepath.Join(t.TempDir(), "cache")}
+	check := func(what, wantRequests string, maxObjects, maxBytes int) {
+		t.Helper()
+		snap := open(t, o)
+		is(t, what+": revision", snap.Revision, "main@sha1:"+c.head())
+		same(t, what+": files", files(t, snap), files(t, open(t, c.options())))
+		requests, bytes, objects := server.sent()
+		is(t, what+": requests", requests, wantRequests)
+		if objects > maxObjects || bytes > maxBytes {
+			t.Errorf("%s: %d objects, %d bytes were sent", what, objects, bytes)
+		}
+	}
+	push := func() { c.commit("next"); c.git("push", "-q", "--force", bare, "HEAD:main") }
+	check("at first", "GET POST", 1000, 1<<20)
+	check("unchanged", "GET", 0, 0)
+	c.write("apps/7/config.yaml", "changed\n")
+	push()
+	check("one file", "GET POST", 5, 4<<10) // the commit, three directories, the file
+	check("unchanged", "GET", 0, 0)
+	c.write("apps/7/config.yaml", "once more\n", "new.yaml", "new\n")
+	push()
+	c.write("apps/8/config.yaml", "two commits at once\n")
+	push()
+	check("two commits", "GET POST", 8, 4<<10)
+
+	// A branch that was rewritten: what it shares with the one before need not come again.
+	c.git("checkout", "-q", "--orphan", "main-again")
+	c.git("branch", "-q", "-M", "main")
+	must(t, os.RemoveAll(filepath.Join(c.dir, "apps/9")))
+	push()
+	check("rewritten", "GET POST", 3, 4<<10)
+
+	// The commit that we have is gone from the server. It comes whole, or from an older one.
+	c.write("apps/10/config.yaml", "after gc\n")
+	c.commit("other")
+	c.git("push", "-q", "--force", bare, "HEAD:main")
+	runGit(t, bare, c.env, "reflog", "expire", "--expire=now", "--all")
+	runGit(t, bare, c.env, "gc", "-q", "--prune=now")
+	check("after gc", "GET POST", 1000, 1<<20)
+
+	// Over ssh it is the same conversation.
+	key := gitserver.NewKey(t)
+	s := gitserver.NewSSH(t, root, key.Only)
+	over := Options{Source: s.URL(bare), CacheDir: filepath.Join(t.TempDir(), "cache"), Auth: Auth{SSHKey: key.PEM(t, ""), KnownHosts: s.KnownHosts(), Env: home(t)}}
+	open(t, over)
+	c.write("apps/11/config.yaml", "over ssh\n")
+	push()
+	same(t, "over ssh", files(t, open(t, over)), files(t, open(t, c.options())))
+
+	// A server that breaks off over what we have is asked once more, for all of it.
+	c.write("new.yaml", "for a strange server\n")
+	push()
+	server.refuse = func(body []byte) bool { return bytes.Contains(body, []byte("have ")) }
+	is(t, "revision", open(t, o).Revision, "main@sha1:"+c.head())
+	requests, _, _ := server.sent()
+	is(t, "requests", requests, "GET POST GET POST")
+	open(t, o)
+	requests, _, _ = server.sent()
+	is(t, "requests", requests, "GET")
 }
 
 func TestSourceCacheIsSharedAndBounded(t *testing.T) {

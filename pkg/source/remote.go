@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
@@ -90,22 +91,8 @@ func openRemote(ctx context.Context, o Options, r remote) (*Snapshot, error) {
 		return nil, err
 	}
 	store := memory.NewStorage()
-	kept, alone := packCache(o.CacheDir), len(pick.targets) == 1 && !pick.deep
-	if !alone || !kept.load(r, pick.targets[0].hash, store) {
-		var pack bytes.Buffer
-		if alone && kept != "" {
-			pick.copy = &pack
-		}
-		if err := fetch(ctx, s, adv, pick, store); err != nil {
-			err = stopped(ctx, err)
-			if ctx.Err() == nil && notThere(err) {
-				return nil, &Error{Where: r.String(), What: "the server does not have commit " + pick.targets[0].hash.String(), Why: "or does not give out a commit that is in no branch", err: err}
-			}
-			return nil, fetchError(r, err, o.Auth)
-		}
-		if pick.copy != nil {
-			kept.save(r, pick.targets[0].hash, pack.Bytes())
-		}
+	if err := fetchKept(ctx, o, r, s, adv, pick, store); err != nil {
+		return nil, err
 	}
 	repo := &repository{
 		config: config.New(), refs: store, env: o.Auth.Env,
@@ -117,6 +104,54 @@ func openRemote(ctx context.Context, o Options, r remote) (*Snapshot, error) {
 		return nil, err
 	}
 	return repo.fetched(ctx, o, r, best)
+}
+
+// fetchKept brings what was picked into store: what the cache has of it from there, of the rest
+// only what differs from commits that the cache has.
+func fetchKept(ctx context.Context, o Options, r remote, s session, adv *packp.AdvRefs, pick choice, store *memory.Storage) error {
+	kept := packCache(o.CacheDir)
+	var missing []plumbing.Hash
+	for _, t := range pick.targets {
+		if !kept.load(r, t.hash, store) {
+			missing = append(missing, t.hash)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	if !pick.deep {
+		pick.bases = kept.bases(r, missing, store)
+	}
+	var pack bytes.Buffer
+	if kept != "" && len(pick.targets) == 1 && !pick.deep && len(pick.bases) == 0 {
+		pick.copy = &pack
+	}
+	err := fetch(ctx, s, adv, pick, store)
+	if len(pick.bases) > 0 && ctx.Err() == nil && (err != nil || !allWhole(store, missing)) {
+		// Not every server negotiates as Git does, and go-git does not know all that one may answer.
+		pick.bases, *store = nil, *memory.NewStorage()
+		s.close()
+		if s, adv, err = connect(ctx, o, r); err != nil {
+			return stopped(ctx, err)
+		}
+		defer s.close()
+		err = fetch(ctx, s, adv, pick, store)
+	}
+	if err != nil {
+		err = stopped(ctx, err)
+		if ctx.Err() == nil && notThere(err) {
+			return &Error{Where: r.String(), What: "the server does not have commit " + pick.targets[0].hash.String(), Why: "or does not give out a commit that is in no branch", err: err}
+		}
+		return fetchError(r, err, o.Auth)
+	}
+	for _, h := range missing {
+		if pick.copy != nil {
+			kept.save(r, h, pack.Bytes())
+		} else if kept != "" {
+			kept.save(r, h, repack(store, h))
+		}
+	}
+	return nil
 }
 
 // notThere reports whether a server does not have, or does not give out, what was asked for.
@@ -178,6 +213,7 @@ type choice struct {
 	deep    bool            // with the history: the commit may be anywhere in it
 	haves   []plumbing.Hash // commits that need not be sent, with all their past
 	filter  packp.Filter    // what not to send, where the server knows filters
+	bases   []plumbing.Hash // commits that need not be sent, without their past: only what differs from their files comes
 	copy    *bytes.Buffer   // where the pack goes too, as it came
 	depth   int             // where not deep, commits of history; 0 is 1
 }
@@ -251,6 +287,13 @@ func fetch(ctx context.Context, s session, adv *packp.AdvRefs, pick choice, stor
 		req.Depth = packp.DepthCommits(max(1, pick.depth))
 		if err := req.Capabilities.Set(capability.Shallow); err != nil {
 			return err
+		}
+		if len(pick.bases) > 0 {
+			// Only for a thin pack does git look at what is in the commits of a shallow client.
+			req.Haves, req.Shallows = append(slices.Clone(req.Haves), pick.bases...), pick.bases
+			if err := req.Capabilities.Set(capability.ThinPack); err != nil {
+				return err
+			}
 		}
 	}
 	if adv.Capabilities.Supports(capability.NoProgress) {
