@@ -77,6 +77,17 @@ fuzz: build ## Run every fuzz test for FUZZTIME (30s) each, and hold the in-sync
 		echo "$$dir $$name"; $(GO) test $(FLAGS) -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "./$$dir" || exit 1; done
 	PROOF_CASES=10000 $(UP) $(GO) test $(FLAGS) -count=1 -timeout 30m -run TestProofHoldsOnTheServer -v ./plugins
 
+.PHONY: docs
+docs: ## Write docs/reference.md anew from the commands; make test fails when it is stale
+	$(GO) test $(FLAGS) -ldflags '-s -w' -count=1 ./plugins -run TestReferenceIsFresh -update
+
+# freeze draws what a terminal gets as an SVG; nothing else needs it.
+.PHONY: picture
+picture: build tools ## Draw the README's picture anew, from a real run
+	@$(UP) sh testdata/picture.sh >bin/picture.ansi
+	$(GO) run github.com/charmbracelet/freeze@v0.2.2 --language ansi --window --padding 20 --font.family monospace --font.size 13 \
+		--output docs/picture.svg bin/picture.ansi
+
 .PHONY: demo
 demo: build tools ## Watch a repository become a healthy cluster
 	@$(UP) sh testdata/demo.sh

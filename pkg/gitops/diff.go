@@ -114,7 +114,10 @@ func (e *Engine) diffChanges(p *Planned, showSecrets bool) []DiffChange {
 			d.Diff = c.Unified(showSecrets)
 			d.Before, d.After = c.Texts(false)
 			if manager, at := c.Touched(p.cluster.FieldManager); manager != "" {
-				d.LastManager, d.LastTime = manager, at.UTC().Format(time.RFC3339)
+				d.LastManager = manager
+				if !at.IsZero() {
+					d.LastTime = at.UTC().Format(time.RFC3339)
+				}
 			}
 		}
 		out = append(out, d)

@@ -180,7 +180,8 @@ func fieldNames(p fieldpath.Path) []string {
 }
 
 // Touched tells who last wrote a field of live that the change would set back,
-// and when: the first question at 3 a.m. It is "" where nobody but owner did.
+// and when: the first question at 3 a.m. It is "" where nobody but owner did. What
+// the server dates not, which is a scale, comes before all that it dates.
 func (c Change) Touched(owner string) (manager string, at time.Time) {
 	if c.Live == nil || c.Result == nil || c.Action != Configure {
 		return "", time.Time{}
@@ -190,7 +191,11 @@ func (c Change) Touched(owner string) (manager string, at time.Time) {
 		changed = append(changed, differing([]string{"metadata", f}, nested(c.Live, f), nested(c.Result, f))...)
 	}
 	for _, e := range c.Live.GetManagedFields() {
-		if e.Manager == owner || e.FieldsV1 == nil || e.Subresource != "" || e.Time == nil || !e.Time.After(at) {
+		var when time.Time
+		if e.Time != nil {
+			when = e.Time.Time
+		}
+		if e.Manager == owner || e.FieldsV1 == nil || e.Subresource == "status" || manager != "" && !when.After(at) {
 			continue
 		}
 		set, err := ssa.FieldsToSet(*e.FieldsV1)
@@ -200,7 +205,7 @@ func (c Change) Touched(owner string) (manager string, at time.Time) {
 		// The leaves: an atomic map is owned whole, an ordinary one key by key.
 		set.Leaves().Iterate(func(p fieldpath.Path) {
 			if slices.ContainsFunc(changed, func(names []string) bool { return overlap(p, names) }) {
-				manager, at = e.Manager, e.Time.Time
+				manager, at = e.Manager, when
 			}
 		})
 	}

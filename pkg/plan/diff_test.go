@@ -31,6 +31,14 @@ func TestWhoTouchedIt(t *testing.T) {
 	if who, at := c.Touched("kustomize-controller"); who != "kubectl-patch" || !at.Equal(now) {
 		t.Errorf("%s at %s, want kubectl-patch at %s", who, at, now)
 	}
+	fields := l.GetManagedFields()
+	fields = append(fields[:0:0], fields[0]) // and one as kubectl scale leaves it: a subresource, without a time
+	fields = append(fields, metav1.ManagedFieldsEntry{Manager: "kubectl", Operation: metav1.ManagedFieldsOperationUpdate, Subresource: "scale",
+		FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:data":{"f:v":{}}}`)}})
+	l.SetManagedFields(fields)
+	if who, at := c.Touched("kustomize-controller"); who != "kubectl" || !at.IsZero() {
+		t.Errorf("%s at %s, want kubectl at an unknown time", who, at)
+	}
 	if who, _ := (Change{Action: Unchanged, Live: l, Result: l}).Touched("x"); who != "" {
 		t.Errorf("nothing differs, yet %s touched it", who)
 	}
