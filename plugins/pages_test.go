@@ -1,0 +1,268 @@
+package plugins
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// held are the pages that run, each with how many of its blocks are there to be
+// read only, and how many commands it hides from the reader.
+var held = map[string]struct{ read, hidden int }{
+	"../docs/tutorial.md": {read: 1},
+}
+
+// TestPages does what the pages tell, block by block, each on a cluster of its
+// own. UPDATE_PAGES=1 writes what was shown into them.
+func TestPages(t *testing.T) {
+	if os.Getenv("DEVCLUSTER") == "" {
+		t.Fatal(needCluster)
+	}
+	for file, want := range held {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".md"), func(t *testing.T) {
+			t.Parallel()
+			p, err := readPage(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := reader{page: p, term: newTerminal(t), update: os.Getenv("UPDATE_PAGES") != ""}
+			err = r.follow()
+			if r.update {
+				r.write(t)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.read != want.read || r.hidden != want.hidden {
+				t.Errorf("%s: %d blocks are only read and %d commands are hidden, want %d and %d: a reader can check none of them", file, r.read, r.hidden, want.read, want.hidden)
+			}
+		})
+	}
+}
+
+// A reader does what a page says.
+type reader struct {
+	page   *page
+	term   *terminal
+	update bool
+
+	read, hidden int
+	new          []part // what was shown where the page has something else; for update
+}
+
+func (r *reader) follow() error {
+	shown, last := "", -2
+	for i, b := range r.page.parts {
+		at := func(line int, format string, args ...any) error {
+			return fmt.Errorf("%s:%d: %s", r.page.file, b.line+line, fmt.Sprintf(format, args...))
+		}
+		switch {
+		case b.lang == directive:
+			if err := r.direct(b.text); err != nil {
+				return at(0, "%v", err)
+			}
+		case b.lang == "sh":
+			exit, err := b.exit()
+			if err != nil {
+				return at(-1, "%v", err)
+			}
+			out, line, err := r.term.run(b.text, exit)
+			if err != nil {
+				return at(max(line-1, 0), "%v", err)
+			}
+			shown, last = out, i
+		case b.lang == "text" && last == i-1:
+			if !shows(b.text, shown) {
+				if !r.update {
+					return at(0, "the command above shows this now; UPDATE_PAGES=1 writes it here:\n%s", shown)
+				}
+				b.info = shown
+				r.new = append(r.new, b)
+			}
+		case b.lang == "text":
+			return at(-1, "a block of output follows the command that it is of")
+		case b.lang == "diff":
+			if err := edit(r.term.cwd(), r.term.here(b.text)); err != nil {
+				return at(0, "%v", err)
+			}
+		default:
+			if b.lang == "yaml" {
+				if err := checkYAML(b.text); err != nil {
+					return at(0, "%v", err)
+				}
+			}
+			name := b.fileName()
+			if name == "" {
+				r.read++
+				continue
+			}
+			file := filepath.Join(r.term.cwd(), name)
+			if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+				return at(0, "%v", err)
+			}
+			if err := os.WriteFile(file, []byte(r.term.here(b.text)), 0o644); err != nil {
+				return at(0, "%v", err)
+			}
+		}
+	}
+	return nil
+}
+
+// write puts what was shown into the page.
+func (r *reader) write(t *testing.T) {
+	for i := len(r.new) - 1; i >= 0; i-- {
+		r.page.replaced(r.new[i], r.new[i].info)
+	}
+	if err := os.WriteFile(r.page.file, []byte(strings.Join(r.page.lines, "\n")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// direct sets up what a reader has already.
+func (r *reader) direct(text string) error {
+	name, rest, _ := strings.Cut(text, " ")
+	args := strings.Fields(rest)
+	usage := func(n int) error {
+		if len(args) != n {
+			return fmt.Errorf("%s: want %d arguments", name, n)
+		}
+		return nil
+	}
+	switch name {
+	case "cluster": // cluster CONTEXT: a devcluster that kubectl has under this name
+		if err := usage(1); err != nil {
+			return err
+		}
+		return r.cluster(args[0])
+	case "remote": // remote URL: an empty repository there
+		if err := usage(1); err != nil {
+			return err
+		}
+		dir := filepath.Join(r.term.dir, filepath.Base(args[0])+".git")
+		r.term.back = append(r.term.back, "file://"+dir, args[0], dir, args[0])
+		return r.hide(fmt.Sprintf("git init -q --bare %s && git config --global url.file://%s.insteadOf %s", dir, dir, args[0]))
+	case "registry": // registry HOST USER: one with this user, whose password is in REGISTRY_TOKEN
+		if err := usage(2); err != nil {
+			return err
+		}
+		at := filepath.Join(r.term.dir, "registry")
+		if err := r.hide(fmt.Sprintf("export REGISTRY_TOKEN=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \\n')\n"+
+			"REGISTRY_PASSWORD=$REGISTRY_TOKEN demo-registry -user %s -at %s &\nuntil [ -s %s ]; do sleep 0.05; done", args[1], at, at)); err != nil {
+			return err
+		}
+		host, err := os.ReadFile(at)
+		if err != nil {
+			return err
+		}
+		r.stands(args[0], strings.TrimSpace(string(host)))
+		return nil
+	case "port": // port HOST:PORT: a free one takes its place
+		if err := usage(1); err != nil {
+			return err
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		r.stands(args[0], l.Addr().String())
+		return l.Close()
+	case "sh": // sh COMMAND: what happens elsewhere meanwhile
+		r.hidden++
+		return r.hide(rest)
+	}
+	return fmt.Errorf("there is no directive %q", name)
+}
+
+// stands lets something else stand for a text of the page.
+func (r *reader) stands(text, here string) {
+	r.term.forward = append(r.term.forward, text, here)
+	r.term.back = append(r.term.back, here, text)
+}
+
+func (r *reader) hide(command string) error {
+	_, _, err := r.term.run(command+"\n", "0")
+	return err
+}
+
+func (r *reader) cluster(context string) error {
+	dir := filepath.Join(r.term.dir, "cluster")
+	if out, err := exec.Command("devcluster", "up", "--dir", dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("devcluster up: %w\n%s", err, out)
+	}
+	r.term.t.Cleanup(func() {
+		if out, err := exec.Command("devcluster", "down", "--dir", dir).CombinedOutput(); err != nil {
+			r.term.t.Errorf("devcluster down: %v\n%s", err, out)
+		}
+	})
+	config, err := os.ReadFile(filepath.Join(dir, "kubeconfig"))
+	if err != nil {
+		return err
+	}
+	r.term.write("home/.kube/config", string(config))
+	if context == "devcluster" {
+		return nil
+	}
+	return r.hide("kubectl config rename-context devcluster " + context)
+}
+
+// A page that is wrong says where, and what.
+func TestPagesTellWhatIsWrong(t *testing.T) {
+	for name, c := range map[string]struct{ text, want string }{
+		"a command that fails":         {"# T\n\n```sh\ntrue\nsh -c 'exit 3'\necho no\n```\n", "page.md:5: ends with 3, want 0"},
+		"one that does not fail":       {"```sh exit=1\ntrue\n```\n", "page.md:2: ends with 0, want 1"},
+		"several that should":          {"```sh exit=1\ntrue\nfalse\n```\n", "page.md:1: a block with exit=N has one command"},
+		"other output":                 {"```sh\necho a\n```\n\n```text\nb\n```\n", "page.md:6: the command above shows this now"},
+		"output of nothing":            {"```text\nb\n```\n", "page.md:1: a block of output follows the command"},
+		"a key that is there twice":    {"```yaml\na: 1\na: 2\n```\n", "page.md:2: yaml: "},
+		"an edit of what is not there": {"```yaml\n# x.yaml\na: 1\n```\n```diff\n--- a/x.yaml\n+++ b/x.yaml\n-b: 1\n+b: 2\n```\n", "page.md:6: x.yaml has these lines 0 times"},
+		"a block without an end":       {"\n```sh\ntrue\n", "page.md:2: the block does not end"},
+		"a directive of no kind":       {"<!-- test: moon -->\n", `page.md:1: there is no directive "moon"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := parsePage("page.md", c.text)
+			if err == nil {
+				err = (&reader{page: p, term: newTerminal(t)}).follow()
+			}
+			if err == nil || !strings.HasPrefix(err.Error(), c.want) {
+				t.Errorf("%v\nwant %s", err, c.want)
+			}
+		})
+	}
+}
+
+// One shell, files, edits, codes; what is never the same twice matches itself,
+// and an image's tag only that tag.
+func TestPagesAreDoneInOrder(t *testing.T) {
+	text := "```sh\nmkdir repo\ncd repo\nX=1\n```\n```yaml\n# a/x.yaml\na: 1 # kept\n```\n```diff\n--- a/a/x.yaml\n+++ b/a/x.yaml\n@@\n-a: 1 # kept\n+a: 2 # kept\n```\n" +
+		"```sh exit=4\nsh -c 'echo $0 main@sha1:4091d9ac 0.4s main-3f2c9d1-1755590400; exit 4' \\\n  b\n```\n```text\nb main@sha1:… 12.3s main-3f2c9d1-1755590400\n```\n" +
+		"```sh\necho $X\ncat a/x.yaml\n```\n```text\n1\n…\na: 2 # kept\n```\n```\nread\n```\n"
+	p, err := parsePage("page.md", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := reader{page: p, term: newTerminal(t)}
+	if err := r.follow(); err != nil {
+		t.Fatal(err)
+	}
+	if r.read != 1 {
+		t.Errorf("%d blocks were read only, want 1", r.read)
+	}
+	for want, got := range map[string]string{
+		"main-3f2c9d1-1755590400": "main-3f2c9d1-1755590401", "a\n…": "b", "x": "x\ny", "a: …b": "a: c",
+	} {
+		if shows(want, got) {
+			t.Errorf("%q shows %q", want, got)
+		}
+	}
+	for want, got := range map[string]string{
+		"pushed 4e1f0c2 to main": "pushed 0000000 to main", "x  3 ready": "x 3 ready\n", "a\n…\nb": "a\nb", "at 2026-03-02T08:00:00Z": "at 2027-03-02T08:00:01Z",
+	} {
+		if !shows(want, got) {
+			t.Errorf("%q does not show %q", want, got)
+		}
+	}
+}
