@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -42,6 +43,25 @@ func fakeSync(env *cli.Env) *cobra.Command {
 
 func runWith(t *testing.T, stdin string, vars []string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
+	return runCommand(t.Context(), t, stdin, vars, args...)
+}
+
+// runIn is run in a context that may end.
+func runIn(ctx context.Context, t *testing.T, vars []string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	return runCommand(ctx, t, "", vars, args...)
+}
+
+// decode reads the answer in JSON.
+func decode(t *testing.T, stdout string, r *Report) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(stdout), r); err != nil {
+		t.Fatalf("%v\n%s", err, stdout)
+	}
+}
+
+func runCommand(ctx context.Context, t *testing.T, stdin string, vars []string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
 	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
 	t.Setenv("KUBECACHEDIR", t.TempDir())
 	var out, errs bytes.Buffer
@@ -49,7 +69,7 @@ func runWith(t *testing.T, stdin string, vars []string, args ...string) (stdout,
 		IOStreams: genericiooptions.IOStreams{In: strings.NewReader(stdin), Out: &out, ErrOut: &errs},
 		Environ:   append(vars, "LC_ALL=C.UTF-8", "HOME="+t.TempDir()), Name: "kubectl gitops image",
 	}
-	code = cli.Run(t.Context(), func(env *cli.Env) *cobra.Command { return New(env, fakeSync) }, env, args)
+	code = cli.Run(ctx, func(env *cli.Env) *cobra.Command { return New(env, fakeSync) }, env, args)
 	return out.String(), errs.String(), code
 }
 
