@@ -44,6 +44,7 @@ func TestScripts(t *testing.T) {
 			"gitserver":      gitServer(t),
 			"artifactserver": artifactServer,
 			"pushartifact":   pushArtifact,
+			"signingkey":     signingKey,
 		},
 	})
 }

@@ -2,11 +2,9 @@ package image
 
 import (
 	"path"
-	"slices"
 	"strings"
 
 	autov1 "github.com/fluxcd/image-automation-controller/api/v1"
-	"go.yaml.in/yaml/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -172,18 +170,5 @@ func (a Automation) selector() (labels.Selector, error) {
 // own namespace that policySelector does not leave out.
 func (a Automation) Takes(p Policy) bool {
 	selector, err := a.selector()
-	return err == nil && p.Namespace == a.Namespace && selector.Matches(labels.Set(p.Labels()))
-}
-
-// Labels are the object's metadata.labels.
-func (d Declared) Labels() map[string]string {
-	out := map[string]string{}
-	if n := object.Find(d.node, "metadata", "labels"); n != nil && n.Kind == yaml.MappingNode {
-		for pair := range slices.Chunk(n.Content, 2) {
-			if len(pair) == 2 {
-				out[pair[0].Value] = pair[1].Value
-			}
-		}
-	}
-	return out
+	return err == nil && p.Namespace == a.Namespace && selector.Matches(labels.Set(p.Labels))
 }

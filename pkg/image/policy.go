@@ -55,7 +55,7 @@ func (d Declared) problem(code, path, format string, args ...any) *Problem {
 	if path != "" && d.node != nil {
 		line = object.LineOf(d.node, path)
 	}
-	return &Problem{Code: code, File: d.File, Line: line, Object: d.String(), Message: fmt.Sprintf(format, args...)}
+	return &Problem{Code: code, File: d.File, Line: line, Object: d.String(), Field: path, Message: fmt.Sprintf(format, args...)}
 }
 
 // Policy is a Flux ImagePolicy of any version: those before v1 have the same
@@ -63,6 +63,7 @@ func (d Declared) problem(code, path, format string, args ...any) *Problem {
 type Policy struct {
 	Declared
 	Spec        imagev1.ImagePolicySpec
+	Labels      map[string]string
 	Annotations map[string]string
 	// Latest is what Flux has chosen last: status.latestRef, which only an object
 	// of a cluster has.
@@ -192,8 +193,10 @@ func Read(file string, data []byte) (Objects, []*Problem) {
 
 // readMetadata reads what an ImagePolicy has besides its spec.
 func (p *Policy) readMetadata() {
-	if n := object.Find(p.node, "metadata", "annotations"); n != nil {
-		_ = n.Decode(&p.Annotations) // what is no map of strings, the API server refuses
+	for field, to := range map[string]*map[string]string{"labels": &p.Labels, "annotations": &p.Annotations} {
+		if n := object.Find(p.node, "metadata", field); n != nil {
+			_ = n.Decode(to) // what is no map of strings, the API server refuses
+		}
 	}
 	for field, to := range map[string]*string{"name": &p.Latest.Name, "image": &p.Latest.Name, "tag": &p.Latest.Tag, "digest": &p.Latest.Digest} {
 		if n := object.Find(p.node, "status", "latestRef", field); n != nil {
@@ -214,6 +217,9 @@ func ReadLive(data []byte) (Objects, []*Problem) {
 	}
 	for i := range out.Repositories {
 		out.Repositories[i].Line, out.Repositories[i].node = 0, nil
+	}
+	for i := range out.Automations {
+		out.Automations[i].Line, out.Automations[i].node = 0, nil
 	}
 	return out, problems
 }

@@ -11,6 +11,7 @@ type Problem struct {
 	File    string
 	Line    int // 1-based, 0 if unknown
 	Object  string
+	Field   string // of the object that is wrong, as in spec.update.strategy; "" for none in particular
 	Message string
 	Hint    string
 }

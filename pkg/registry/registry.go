@@ -171,6 +171,9 @@ func (c *Client) Open(r Request) (*Repository, error) {
 	return &Repository{client: c, request: r, name: repo, keys: keys, puller: puller}, nil
 }
 
+// Canonical is the name with what it implies: index.docker.io/library/alpine.
+func (r *Repository) Canonical() string { return r.name.String() }
+
 // ask sends one question, which may be many requests, when its turn has come.
 func (r *Repository) ask(ctx context.Context, question func(context.Context) error) error {
 	leave, err := r.client.enter(ctx, r.name.RegistryStr())

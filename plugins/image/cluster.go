@@ -2,18 +2,16 @@ package image
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
@@ -33,46 +31,32 @@ func clusterAsked(c *cobra.Command, o *updateOptions) bool {
 	return o.sync || slices.ContainsFunc([]string{"context", "kubeconfig", "cluster", "server"}, c.Flags().Changed)
 }
 
-// live are Flux's objects in the cluster, by kind and name.
-type live struct {
-	*cluster.Cluster
-	objects   map[string]map[image.Ref]*unstructured.Unstructured
-	reflector bool // an image-reflector-controller is alive, and scans itself
-}
-
-// connect looks at the cluster: whether a controller does the same work, and
+// knowCluster looks at the cluster: whether a controller does the same work, and
 // which automations it has.
-func (u *update) connect(ctx context.Context) error {
-	k8s, err := cluster.Connect(u.env.Kube, cli.UserAgent())
-	if err != nil {
+func (u *update) knowCluster(ctx context.Context) (err error) {
+	u.live = u.tree.live
+	if u.live == nil {
+		if u.live, err = u.connect(ctx); err != nil {
+			return err
+		}
+	}
+	if err := u.standAside(ctx, u.live.Cluster); err != nil {
 		return err
 	}
-	if err := k8s.Reach(ctx); err != nil {
-		return err
-	}
-	u.report.Cluster = &gitops.ClusterReport{Context: k8s.Context, Server: k8s.Server}
-	u.ui.Sink()(gitops.Event{Type: gitops.RunStarted, Message: fmt.Sprintf("cluster: %s (%s)", k8s.Context, k8s.Server)})
-	if err := u.standAside(ctx, k8s); err != nil {
-		return err
-	}
-	u.live = &live{Cluster: k8s, objects: map[string]map[image.Ref]*unstructured.Unstructured{}}
-	reflector, err := k8s.Running(ctx, reflectorController)
+	reflector, err := u.live.Running(ctx, reflectorController)
 	if err != nil {
 		return err
 	}
 	u.live.reflector = reflector != cluster.Dead
+	if u.tree.live != nil {
+		return nil
+	}
 	for _, kind := range []string{image.AutomationKind, image.PolicyKind, image.RepositoryKind} {
-		found, err := k8s.List(ctx, schema.GroupKind{Group: image.Group, Kind: kind}, "")
+		err := u.live.list(ctx, kind, "")
 		if refused := (*cluster.Refusal)(nil); errors.As(err, &refused) {
 			u.warn(image.Problem{Code: "image-unread", Message: fmt.Sprintf("%s of the cluster: %s: no status is written", kind, refused)})
-			continue
-		}
-		if err != nil {
+		} else if err != nil {
 			return err
-		}
-		u.live.objects[kind] = map[image.Ref]*unstructured.Unstructured{}
-		for _, o := range found {
-			u.live.objects[kind][image.Ref{Namespace: o.GetNamespace(), Name: o.GetName()}] = o
 		}
 	}
 	u.secondWriters()
@@ -124,92 +108,27 @@ func (u *update) suspendedLive(ref image.Ref) bool {
 	return suspended
 }
 
-// record writes what was done into the status of Flux's objects, as its
-// controllers would have. What cannot be written there is a warning: it is done.
-func (u *update) record(ctx context.Context, began time.Time) {
-	if u.live == nil || u.o.dryRun || u.o.noPush || u.o.repair {
-		return
+// goOn syncs the cluster with what was updated, or was so already.
+func (u *update) goOn(ctx context.Context) error {
+	url, branch := "", u.branch
+	if u.up != nil {
+		url = u.up.URL
+	} else {
+		url, branch = u.groups[0].up.URL, u.groups[0].base.Branch
 	}
-	set := func(o *unstructured.Unstructured, controller string, fields map[string]any, ready metav1.Condition) {
-		if err := u.live.SetStatus(ctx, o, controller, fields, ready); err != nil {
-			u.warn(image.Problem{Code: "image-status", Message: "the status is not written: " + err.Error()})
+	if !u.asObject { // people read first what was pushed
+		err := u.end()
+		code := u.syncAfter(ctx, url, branch)
+		if exit := (cli.Exit{}); errors.As(err, &exit) && code == cli.ExitOK {
+			return err
 		}
+		return cli.Exit{Code: code}
 	}
-	for _, a := range u.ran {
-		o := u.live.objects[image.AutomationKind][a.Ref]
-		if o == nil {
-			continue
-		}
-		report := u.report.Automations[a.at]
-		fields := map[string]any{"lastAutomationRunTime": began.UTC().Format(time.RFC3339)}
-		ready := metav1.Condition{Status: metav1.ConditionTrue, Reason: "Succeeded", Message: "repository up-to-date"}
-		if report.Status == "failed" {
-			ready = metav1.Condition{Status: metav1.ConditionFalse, Reason: "UpdateFailed", Message: report.Message}
-		} else {
-			fields["observedSourceRevision"] = a.revision
-			policies := map[string]any{}
-			for ref, i := range u.choices(a) {
-				policies[ref.Name] = latest(i)
-			}
-			fields["observedPolicies"] = policies
-		}
-		if a.pushed != "" {
-			fields["lastPushCommit"], fields["lastPushTime"] = a.pushed, time.Now().UTC().Format(time.RFC3339)
-		}
-		set(o, automationController, fields, ready)
+	code := u.syncAfter(ctx, url, branch)
+	if err := u.end(); code == cli.ExitOK || err != nil && !errors.As(err, new(cli.Exit)) {
+		return err
 	}
-	if u.live.reflector {
-		return
-	}
-	scanned := map[image.Ref]bool{}
-	for _, d := range u.chosen {
-		if o := u.live.objects[image.PolicyKind][d.policy.Ref]; o != nil && d.repository.Name != "" && d.suspended == "" {
-			fields, ready := policyStatus(o, d)
-			set(o, reflectorController, fields, ready)
-		}
-		o := u.live.objects[image.RepositoryKind][d.repository.Ref]
-		if o == nil || scanned[d.repository.Ref] || len(d.tags) == 0 {
-			continue
-		}
-		scanned[d.repository.Ref] = true
-		tags := d.repository.Included(d.tags)
-		slices.SortFunc(tags, func(a, b string) int { return strings.Compare(b, a) })
-		set(o, reflectorController, map[string]any{"lastScanResult": map[string]any{
-			"tagCount": len(tags), "scanTime": began.UTC().Format(time.RFC3339), "latestTags": tags[:min(10, len(tags))]}},
-			metav1.Condition{Status: metav1.ConditionTrue, Reason: "Succeeded", Message: fmt.Sprintf("successful scan: found %d tags", len(tags))})
-	}
-}
-
-func latest(i image.Image) map[string]any {
-	out := map[string]any{"name": i.Name, "tag": i.Tag}
-	if i.Digest != "" {
-		out["digest"] = i.Digest
-	}
-	return out
-}
-
-// policyStatus is what a policy has chosen, and what before.
-func policyStatus(o *unstructured.Unstructured, d decision) (map[string]any, metav1.Condition) {
-	if d.image.Tag == "" {
-		message := "nothing is chosen"
-		if len(d.problems) > 0 {
-			message = d.problems[0].Message
-		}
-		return map[string]any{}, metav1.Condition{Status: metav1.ConditionFalse, Reason: "Failure", Message: message}
-	}
-	fields := map[string]any{"latestRef": latest(d.image)}
-	message := fmt.Sprintf("Latest image tag for %s resolved to %s", d.image.Name, d.image.Tag)
-	if d.image.Digest != "" {
-		message += " with digest " + d.image.Digest
-	}
-	if before, ok, _ := unstructured.NestedMap(o.Object, "status", "latestRef"); ok && (before["tag"] != d.image.Tag || before["name"] != d.image.Name) {
-		fields["observedPreviousRef"] = before
-		message += fmt.Sprintf(" (previously %s:%s)", before["name"], before["tag"])
-	}
-	if strings.HasSuffix(o.GetAPIVersion(), "/v1beta1") {
-		fields["latestImage"] = d.image.Name + ":" + d.image.Tag
-	}
-	return fields, metav1.Condition{Status: metav1.ConditionTrue, Reason: "Succeeded", Message: message}
+	return cli.Exit{Code: code}
 }
 
 // syncAfter reconciles the cluster with what the source is now.
@@ -226,7 +145,7 @@ func (u *update) syncAfter(ctx context.Context, url, branch string) (code int) {
 	add("git-token-file", u.o.GitTokenFile)
 	add("git-ssh-key", u.o.GitSSHKey)
 	add("git-known-hosts", u.o.GitKnownHosts)
-	add("git-secret", u.o.GitSecret)
+	add("git-secret", cmp.Or(u.o.GitSecret, u.gitSecret))
 	add("color", u.o.Color)
 	add("progress", u.o.Progress)
 	add("engine", u.o.engine)

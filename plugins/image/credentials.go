@@ -130,6 +130,9 @@ type answered struct {
 // with one of more as a key.
 func newSecrets(env *cli.Env, t *tree, keys *secret.Keyring, repositories []image.Repository, more ...string) *secrets {
 	out := &secrets{env: env, tree: t, live: map[object.ID]answered{}}
+	if t.live != nil {
+		out.cluster = t.live.Cluster
+	}
 	// In a file that is sealed to the kind, kinds and names are known only when it
 	// is open. Keys are never sealed: they tell which files to open.
 	var tell [][]byte
@@ -199,7 +202,7 @@ func (s *secrets) find(ctx context.Context, kind string, ref image.Ref, near str
 		return k, ""
 	}
 	why = "there is no " + kind + " " + ref.String()
-	if !s.tree.live {
+	if s.tree.live == nil {
 		why += " in the source"
 	}
 	for _, p := range s.problems {
@@ -237,7 +240,7 @@ func (s *secrets) fromCluster(ctx context.Context, kind string, ref image.Ref) (
 		if id := (*cluster.Error)(nil); errors.As(err, &id) { // it will not answer the next question either
 			s.cluster, s.noCluster = nil, a.why
 		}
-	case u == nil && s.tree.live:
+	case u == nil && s.tree.live != nil:
 	case u == nil:
 		a.why = ", and none in " + name
 	default:

@@ -22,9 +22,10 @@ type decision struct {
 	suspended string
 
 	registry *registry.Repository
-	tags     []string
-	facts    image.Facts // for an order that Flux does not have
-	told     bool        // the problems are those of the repository, and have been told with another policy
+	tags     []string         // nil where the registry was not asked, or did not answer
+	unlisted []*image.Problem // why it did not
+	facts    image.Facts      // for an order that Flux does not have
+	told     bool             // the problems are those of the repository, and have been told with another policy
 }
 
 // decide lets policies choose from what their registries have now, and reports
@@ -96,7 +97,7 @@ func (s *session) gather(ctx context.Context, o *readOptions, t *tree, policies 
 			continue
 		}
 		a := answers[index[i]]
-		d.registry, d.tags, d.problems = a.registry, a.tags, a.problems
+		d.registry, d.tags, d.problems, d.unlisted = a.registry, a.tags, a.problems, a.problems
 		if a.suspended {
 			d.suspended = "its repository " + t.short(d.repository.Ref) + " is suspended"
 		}
@@ -130,7 +131,7 @@ func (s *session) reflect(ctx context.Context, t *tree, all []decision) {
 		case imagev1.ReflectAlways:
 		case imagev1.ReflectIfNotPresent:
 			d.image.Digest = written[d.policy.Ref].DigestOf(d.image.Name, d.image.Tag)
-			if latest := d.policy.Latest; t.live && latest.Name == d.image.Name && latest.Tag == d.image.Tag {
+			if latest := d.policy.Latest; t.live != nil && latest.Name == d.image.Name && latest.Tag == d.image.Tag {
 				d.image.Digest = latest.Digest
 			}
 			if d.image.Digest != "" {

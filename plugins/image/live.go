@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -16,30 +19,61 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/image"
 )
 
-// readCluster reads the objects of the cluster: of all namespaces, or of the one
-// of -n where the user may not list all.
-func (s *session) readCluster(ctx context.Context) (*tree, error) {
+// live is a cluster, with Flux's objects in it by kind and name.
+type live struct {
+	*cluster.Cluster
+	objects   map[string]map[image.Ref]*unstructured.Unstructured
+	reflector bool // an image-reflector-controller is alive, and scans itself
+}
+
+// connect makes the clients, and says which cluster it is.
+func (s *session) connect(ctx context.Context) (*live, error) {
 	k8s, err := cluster.Connect(s.env.Kube, cli.UserAgent())
 	if err != nil {
 		return nil, err
 	}
-	s.where = fmt.Sprintf("cluster %s (%s)", k8s.Context, k8s.Server)
+	if err := k8s.Reach(ctx); err != nil {
+		return nil, err
+	}
 	s.report.Cluster = &gitops.ClusterReport{Context: k8s.Context, Server: k8s.Server}
 	s.ui.Sink()(gitops.Event{Type: gitops.RunStarted, Message: fmt.Sprintf("cluster: %s (%s)", k8s.Context, k8s.Server)})
-	t := &tree{fs: embed.FS{}, namespace: namespaceOf(s.env), live: true}
-	for _, kind := range []string{image.RepositoryKind, image.PolicyKind} {
-		gk := schema.GroupKind{Group: image.Group, Kind: kind}
-		objects, err := k8s.List(ctx, gk, "")
+	return &live{Cluster: k8s, objects: map[string]map[image.Ref]*unstructured.Unstructured{}}, nil
+}
+
+// list reads the objects of a kind, of all namespaces or of one.
+func (l *live) list(ctx context.Context, kind, namespace string) error {
+	found, err := l.List(ctx, schema.GroupKind{Group: image.Group, Kind: kind}, namespace)
+	if err != nil {
+		return err
+	}
+	l.objects[kind] = map[image.Ref]*unstructured.Unstructured{}
+	for _, o := range found {
+		l.objects[kind][image.Ref{Namespace: o.GetNamespace(), Name: o.GetName()}] = o
+	}
+	return nil
+}
+
+// readCluster reads the objects of the cluster: of all namespaces, or of the one
+// of -n where the user may not list all.
+func (s *session) readCluster(ctx context.Context, kinds ...string) (*tree, error) {
+	l, err := s.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.where = fmt.Sprintf("cluster %s (%s)", l.Context, l.Server)
+	t := &tree{fs: embed.FS{}, namespace: namespaceOf(s.env), live: l}
+	for _, kind := range kinds {
+		err := l.list(ctx, kind, "")
 		if refused := (*cluster.Refusal)(nil); errors.As(err, &refused) {
-			if objects, err = k8s.List(ctx, gk, t.namespace); err == nil {
+			if err = l.list(ctx, kind, t.namespace); err == nil {
 				s.warn(image.Problem{Code: "image-unread", Message: fmt.Sprintf("%s: read in namespace %s only: %s", kind, t.namespace, refused)})
 			}
 		}
 		if err != nil {
 			return nil, err
 		}
-		for _, u := range objects {
-			if err := t.add(u); err != nil {
+		for _, ref := range slices.SortedFunc(maps.Keys(l.objects[kind]), func(a, b image.Ref) int { return strings.Compare(a.String(), b.String()) }) {
+			if err := t.add(l.objects[kind][ref]); err != nil {
 				return nil, err
 			}
 		}
@@ -58,6 +92,7 @@ func (t *tree) add(u *unstructured.Unstructured) error {
 	t.problems = append(t.problems, problems...)
 	t.Policies = append(t.Policies, objects.Policies...)
 	t.Repositories = append(t.Repositories, objects.Repositories...)
+	t.Automations = append(t.Automations, objects.Automations...)
 	return nil
 }
 

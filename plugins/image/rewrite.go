@@ -1,7 +1,6 @@
 package image
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
@@ -11,12 +10,11 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	autov1 "github.com/fluxcd/image-automation-controller/api/v1"
 
-	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/image"
-	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
 )
 
@@ -26,11 +24,20 @@ type update struct {
 	o      *updateOptions
 	tree   *tree
 	auth   source.Auth
+	keys   *secret.Keyring
+	up     *source.Upstream // that the objects are read from; nil where they are the cluster's
+	branch string           // of it that was read
 	groups []*group
 	chosen []decision
 	seen   []seen // every marker that can be written
 	live   *live  // nil where no cluster is asked
 	ran    []*automation
+
+	finished  map[*group]bool
+	upstreams map[image.Ref]*source.Upstream // by GitRepository
+	given     string                         // the URL that the credentials of the command line were used for
+	gitSecret string                         // NAMESPACE/NAME of the Secret of the cluster whose credentials were used last
+	store     *secrets                       // nil until a Secret is looked for
 }
 
 // group are the automations that push to one branch of one repository: their
@@ -40,6 +47,7 @@ type group struct {
 	ref, branch string // what they start from, and what they push to: "" is ref
 	automations []*automation
 	push        source.PushOptions
+	timeout     time.Duration // of a fetch, 0 is none
 	base        *source.Base
 }
 
@@ -51,138 +59,22 @@ type automation struct {
 	unsigned *image.Problem // why it cannot sign, and so makes no commit
 	revision string         // of what it looked at, with what it pushed
 	pushed   string         // its commit
+	failed   failure        // why nothing came of it
 }
 
 // fetch reads the branch as it is now.
 func (g *group) fetch(ctx context.Context) (*source.Base, error) {
+	if g.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, g.timeout, fmt.Errorf("no answer within spec.timeout, %s", g.timeout))
+		defer cancel()
+	}
 	return g.up.Fetch(ctx, g.ref, g.branch, g.mine)
 }
 
 // mine reports whether commits by that author are the automations' own.
 func (g *group) mine(email string) bool {
 	return slices.ContainsFunc(g.automations, func(a *automation) bool { return a.Git().Commit.Author.Email == email })
-}
-
-// plan finds out which automations push where.
-func (u *update) plan(up *source.Upstream) error {
-	for _, p := range u.tree.problems {
-		if p.Code == "image-automation" && len(u.o.names) == 0 {
-			u.fail([]*image.Problem{p})
-		} else {
-			u.warn(*p)
-		}
-	}
-	all, err := named(u.session, u.tree, u.tree.Automations, image.AutomationKind, u.o.names, func(a image.Automation) image.Declared { return a.Declared })
-	if err != nil {
-		return err
-	}
-	if len(all) == 0 && !u.failed {
-		return fault{&image.Problem{Message: fmt.Sprintf("no file of %s declares an %s of %s, which says where to commit and as whom", u.report.Revision, image.AutomationKind, image.Group),
-			Hint: "flux create image update NAME --export --git-repo-ref flux-system --checkout-branch main --author-name NAME --author-email EMAIL > image-update.yaml"}}
-	}
-	for _, a := range all {
-		auto := &automation{Automation: a, at: len(u.report.Automations)}
-		u.report.Automations = append(u.report.Automations, AutomationReport{Namespace: a.Namespace, Name: a.Name, File: a.File, Line: a.Line, Status: "unchanged"})
-		if (a.Spec.Suspend || u.suspendedLive(a.Ref)) && !u.o.suspended {
-			u.report.Automations[auto.at].Status = "suspended"
-			u.warn(image.Problem{Code: "image-suspended", File: a.File, Line: a.Line, Object: a.String(), Message: "is suspended: it is left out"})
-			continue
-		}
-		err := a.Check()
-		if err == nil {
-			err = u.assign(auto, up)
-		}
-		if err != nil {
-			u.failAutomation(auto, faults(err))
-			continue
-		}
-		u.ran = append(u.ran, auto)
-	}
-	for _, g := range u.groups {
-		if u.o.sync && (g.up.URL != up.URL || g.branch != "") {
-			return fmt.Errorf("--sync: %s pushes to %s of %s, which is not what the cluster follows before it is merged", g.automations[0], g.branch, g.up.URL)
-		}
-	}
-	return nil
-}
-
-// failAutomation tells why nothing came of an automation.
-func (u *update) failAutomation(a *automation, problems []*image.Problem) {
-	r := &u.report.Automations[a.at]
-	r.Status = "failed"
-	r.Problems, r.Message = problemReports(problems)
-	u.fail(problems)
-}
-
-// assign puts an automation into the group of its branch.
-func (u *update) assign(a *automation, up *source.Upstream) error {
-	at, ref := up, a.CheckoutRef()
-	repo, line, err := u.tree.gitRepository(a.SourceRef(), a.File)
-	if err != nil {
-		return err
-	}
-	if line > 0 {
-		if at, err = up.At(repo.Spec.URL); err != nil {
-			return err
-		}
-		if at == nil {
-			if at, err = source.OpenUpstream(context.Background(), source.Options{Source: repo.Spec.URL, Auth: u.auth}); err != nil {
-				return err
-			}
-		}
-		if ref == "" {
-			ref = repo.Revision()
-		}
-	}
-	branch := a.Push().Branch
-	if u.o.pushBranch != "" {
-		branch = u.o.pushBranch
-	}
-	if branch == ref {
-		branch = ""
-	}
-	i := slices.IndexFunc(u.groups, func(g *group) bool { return g.up.URL == at.URL && g.ref == ref && g.branch == branch })
-	if i < 0 {
-		i = len(u.groups)
-		u.groups = append(u.groups, &group{up: at, ref: ref, branch: branch, push: source.PushOptions{Options: map[string]string{}}})
-	}
-	g := u.groups[i]
-	g.automations = append(g.automations, a)
-	if spec := a.Push().Refspec; spec != "" && !slices.Contains(g.push.Refspecs, spec) {
-		g.push.Refspecs = append(g.push.Refspecs, spec)
-	}
-	maps.Copy(g.push.Options, a.Push().Options)
-	return nil
-}
-
-// gitRepository finds a GitRepository in the source; of several with that name,
-// the one nearest to the file near. line is 0 where there is none.
-func (t *tree) gitRepository(ref image.Ref, near string) (out flux.GitRepository, line int, err error) {
-	nearest := -1
-	for _, name := range t.files {
-		data, err := fs.ReadFile(t.fs, name)
-		if err != nil || !bytes.Contains(data, []byte("GitRepository")) || common(name, near) <= nearest {
-			continue
-		}
-		docs, _ := object.Documents(name, data) // a file that is no YAML was told of
-		for _, d := range docs {
-			at := image.Declared{Ref: image.Ref{Namespace: d.Namespace, Name: d.Name}, File: name}
-			at.Namespace = t.namespaceOf(at)
-			if d.Kind != "GitRepository" || !strings.HasPrefix(d.APIVersion, "source.toolkit.fluxcd.io/") || at.Ref != ref {
-				continue
-			}
-			o := object.Object{Unstructured: &unstructured.Unstructured{}}
-			if err := d.Node.Decode(&o.Object); err != nil {
-				continue
-			}
-			repo, err := flux.ParseGitRepository(o)
-			if err != nil {
-				return out, 0, &image.Problem{Code: "image-source", File: name, Line: d.Line, Message: err.Error()}
-			}
-			out, line, nearest = repo, d.Line, common(name, near)
-		}
-	}
-	return out, line, nil
 }
 
 // fetch reads the branches of all groups. One that cannot be read leaves the
@@ -208,9 +100,15 @@ func (u *update) fetch(ctx context.Context) error {
 func (u *update) failGroup(g *group, err error) {
 	u.failed = true
 	u.ui.Error(err)
-	for _, a := range g.automations {
+	u.failAll(g.automations, err)
+}
+
+// failAll reports what Git or its server said to automations.
+func (u *update) failAll(all []*automation, err error) {
+	for _, a := range all {
 		r := &u.report.Automations[a.at]
 		r.Status, r.Message = "failed", err.Error()
+		a.failed = failure{reason: autov1.GitOperationFailedReason, message: err.Error()}
 	}
 }
 
@@ -220,7 +118,7 @@ func files(base *source.Base, a image.Automation) (map[string][]byte, error) {
 	out := map[string][]byte{}
 	root := a.UpdatePath()
 	if _, err := fs.Stat(base.FS, root); err != nil {
-		return nil, &image.Problem{Code: "image-automation", File: a.File, Line: a.Line, Object: a.String(),
+		return nil, &image.Problem{Code: "image-automation", File: a.File, Line: a.Line, Object: a.String(), Field: "spec.update.path",
 			Message: fmt.Sprintf("spec.update.path %s is not in %s", root, base.Revision)}
 	}
 	err := fs.WalkDir(base.FS, root, func(name string, d fs.DirEntry, err error) error {
@@ -280,7 +178,7 @@ func (u *update) decide(ctx context.Context) error {
 	}
 	for ref := range u.o.chosen {
 		if !slices.ContainsFunc(u.chosen, func(d decision) bool { return d.policy.Ref == ref }) {
-			return fmt.Errorf("--policy %s: there is no such ImagePolicy in %s", ref, u.report.Revision)
+			return fmt.Errorf("--policy %s: there is no such ImagePolicy in %s", ref, u.where)
 		}
 	}
 	if u.o.repair {

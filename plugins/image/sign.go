@@ -9,7 +9,6 @@ import (
 	autov1 "github.com/fluxcd/image-automation-controller/api/v1"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/image"
-	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
 )
 
@@ -43,21 +42,11 @@ func (u *update) signers(ctx context.Context) error {
 		}
 		return nil
 	}
-	var store *secrets
 	for _, g := range u.groups {
 		for _, a := range g.automations {
-			key := a.Git().Commit.SigningKey
-			if key == nil {
-				continue
+			if key := a.Git().Commit.SigningKey; key != nil {
+				a.sign, a.unsigned = signer(ctx, u.secrets(), a, key)
 			}
-			if store == nil {
-				keys, err := secret.Find(secret.FindOptions{KeyFile: u.o.AgeKeyFile, Getenv: u.env.Getenv})
-				if err != nil {
-					return err
-				}
-				store = newSecrets(u.env, u.tree, keys, nil, "git.asc", "identity")
-			}
-			a.sign, a.unsigned = signer(ctx, store, a, key)
 		}
 	}
 	return nil

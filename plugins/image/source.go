@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/image"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/registry"
@@ -64,6 +65,9 @@ func (o *readOptions) complete(c *cobra.Command, env *cli.Env, args []string) er
 	return nil
 }
 
+// ociPrefix is how the URL of an artifact begins.
+const ociPrefix = "oci://"
+
 // tree is what the source declares of Flux's image API.
 type tree struct {
 	image.Objects
@@ -72,7 +76,7 @@ type tree struct {
 	files     []string         // all YAML files below --path
 	namespace string           // of objects whose file says none
 	remotes   []string         // URLs of the source
-	live      bool             // read from a cluster: there are no files
+	live      *live            // the cluster that it is read from, nil where it is files
 	markers   []image.Marker
 }
 
@@ -80,15 +84,11 @@ type tree struct {
 // lists it or not.
 func (s *session) read(ctx context.Context, o *readOptions) (*tree, error) {
 	if o.fromCluster {
-		return s.readCluster(ctx)
+		return s.readCluster(ctx, image.RepositoryKind, image.PolicyKind)
 	}
-	auth, err := o.Source.Auth(ctx, s.env)
-	if err != nil {
-		return nil, err
-	}
-	snap, err := source.Open(ctx, source.Options{Source: o.Source.Source, Ref: o.Ref, WorkTree: true, Auth: auth})
+	snap, err := s.open(ctx, o)
 	if errors.Is(err, source.ErrNoRepository) && o.Ref == "" && o.Path == "" {
-		return s.readCluster(ctx)
+		return s.readCluster(ctx, image.RepositoryKind, image.PolicyKind)
 	}
 	if err != nil {
 		return nil, err
@@ -102,6 +102,18 @@ func (s *session) read(ctx context.Context, o *readOptions) (*tree, error) {
 	}
 	s.where = snap.Revision
 	return s.declared(ctx, snap, root)
+}
+
+// open is the source: the work tree of a checkout, a remote, or an artifact.
+func (s *session) open(ctx context.Context, o *readOptions) (*source.Snapshot, error) {
+	if strings.HasPrefix(o.Source.Source, ociPrefix) {
+		return gitops.OpenOCI(ctx, &s.registries, o.Source.Source, o.Ref)
+	}
+	auth, err := o.Source.Auth(ctx, s.env)
+	if err != nil {
+		return nil, err
+	}
+	return source.Open(ctx, source.Options{Source: o.Source.Source, Ref: o.Ref, WorkTree: true, Auth: auth})
 }
 
 // declared reads every YAML file below root.
@@ -142,7 +154,7 @@ func (s *session) tell(t *tree, o *readOptions, code string) {
 
 // called is what messages say for where the objects are from.
 func (t *tree) called() string {
-	if t.live {
+	if t.live != nil {
 		return "the cluster"
 	}
 	return "the source"
@@ -151,7 +163,7 @@ func (t *tree) called() string {
 // none warns that there is no object of a kind.
 func (s *session) none(t *tree, kind string) {
 	message := "no file of the source declares an " + kind + " of " + image.Group
-	if t.live {
+	if t.live != nil {
 		message = s.where + " has no " + kind + " of " + image.Group
 	}
 	s.warn(image.Problem{Code: "image-none", Message: message})

@@ -78,16 +78,13 @@ func (u *update) sent(g *group, done *outcome, pushed *source.PushResult) {
 func (u *update) unsent(g *group, done *outcome, err error) {
 	u.failed = true
 	u.ui.Error(err)
-	for _, a := range done.by {
-		r := &u.report.Automations[a.at]
-		r.Status, r.Message = "failed", err.Error()
-	}
+	u.failAll(done.by, err)
 }
 
 // summary ends the answer.
 func (u *update) summary() {
 	if n := len(u.report.Commits); n == 0 && u.text.Len() == 0 && !u.failed {
-		fmt.Fprintf(&u.text, "nothing to update: %s\n", u.report.Revision)
+		fmt.Fprintf(&u.text, "nothing to update: %s\n", u.where)
 	} else if n > 0 {
 		u.report.Commit = &u.report.Commits[0]
 		if n == 1 {

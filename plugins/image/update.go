@@ -14,6 +14,7 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/image"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
 )
 
@@ -49,6 +50,7 @@ source say: commit on their branch as it is at the remote now, and push. Only th
 of the values change. Your work tree, index and branches are never touched.
 
 Everything is read from the remote: the branch that is checked out, as it is there now.
+Outside of a Git repository the automations of the cluster are followed.
 
 Exit codes: 0 pushed, or nothing to update · 1 something failed, or with --dry-run would
 change · 2 could not start · 130 interrupted.`,
@@ -76,7 +78,7 @@ change · 2 could not start · 130 interrupted.`,
 	}
 	f := c.Flags()
 	o.addFlags(env, f)
-	_ = f.MarkHidden("from-cluster") // complete refuses it
+	f.Lookup("from-cluster").Usage = "Do what the automations of the cluster say, with the credentials that their GitRepositories name. The default outside of a Git repository."
 	f.Lookup("path").Usage = "Directory to read automations, policies and repositories from. Default: all of the source."
 	f.Lookup("ref").Usage = "Branch, tag or commit of the remote to read automations, policies and repositories from. Default: the branch that is checked out, else the remote's default branch."
 	f.BoolVar(&o.dryRun, "dry-run", false, "Print what would change as a unified diff, and write nothing.")
@@ -97,8 +99,8 @@ func (o *updateOptions) complete(c *cobra.Command, env *cli.Env, args []string) 
 	if err := o.readOptions.complete(c, env, args); err != nil {
 		return err
 	}
-	if o.fromCluster {
-		return cli.Usage(c, "--from-cluster: an update is made of what a repository declares")
+	if strings.HasPrefix(o.Source.Source, ociPrefix) {
+		return cli.Usage(c, "--source %s: an update is a commit, and an artifact takes none: want the Git repository that it is made of", o.Source.Source)
 	}
 	for _, pair := range [][2]string{{"dry-run", "no-push"}, {"dry-run", "interactive"}} {
 		if c.Flags().Changed(pair[0]) && c.Flags().Changed(pair[1]) {
@@ -149,36 +151,21 @@ func runUpdate(ctx context.Context, c *cobra.Command, env *cli.Env, o *updateOpt
 		return err
 	}
 	defer s.ui.Close()
-	auth, err := o.Source.Auth(ctx, env)
+	keys, err := secret.Find(secret.FindOptions{KeyFile: o.AgeKeyFile, Getenv: env.Getenv})
 	if err != nil {
 		return err
 	}
-	up, err := source.OpenUpstream(ctx, source.Options{Source: o.Source.Source, Auth: auth})
-	if err != nil {
-		return err
-	}
-	snap, err := up.Read(ctx, o.Ref)
-	if err != nil {
-		return err
-	}
-	s.report.Revision, s.where = snap.Revision, snap.Revision
-	root, err := o.root(snap, up)
-	if err != nil {
-		return err
-	}
-	s.local(up, snap)
-	t, err := s.declared(ctx, snap, root)
-	if err != nil {
-		return err
-	}
-	u := &update{session: s, o: o, tree: t, auth: auth}
+	u := &update{session: s, o: o, keys: keys}
 	began := time.Now()
-	if clusterAsked(c, o) {
-		if err := u.connect(ctx); err != nil {
+	if err := u.read(ctx); err != nil {
+		return err
+	}
+	if u.tree.live != nil || clusterAsked(c, o) {
+		if err := u.knowCluster(ctx); err != nil {
 			return err
 		}
 	}
-	if err := u.plan(up); err != nil {
+	if err := u.plan(ctx); err != nil {
 		return err
 	}
 	if err := u.fetch(ctx); err != nil {
@@ -193,49 +180,86 @@ func runUpdate(ctx context.Context, c *cobra.Command, env *cli.Env, o *updateOpt
 	if !o.repair {
 		u.checkMarkers()
 	}
+	var declined error
 	for _, g := range u.groups {
+		if ctx.Err() != nil {
+			break
+		}
 		err := u.write(ctx, g)
 		switch refused := (*gitops.Refused)(nil); {
 		case err == nil:
-		case errors.As(err, &refused): // the user said no
-			return err
+			u.finished[g] = true
 		case ctx.Err() != nil:
-			return u.interrupted(err)
+		case errors.As(err, &refused): // the user said no, or cannot
+			declined = err
+			u.failGroup(g, err)
 		default:
 			u.failGroup(g, err)
 		}
 	}
+	switch interrupted := len(u.finished) < len(u.groups) || o.sync; {
+	case ctx.Err() != nil && interrupted:
+		return u.interrupted(ctx, began)
+	case declined != nil && len(u.report.Commits) == 0:
+		return declined
+	}
 	u.summary()
 	u.record(ctx, began)
-	if !o.sync || ctx.Err() != nil {
+	if !o.sync {
 		return s.end()
 	}
-	if !s.asObject { // people read first what was pushed
-		err := s.end()
-		code := u.syncAfter(ctx, snap.URL, snap.Branch)
-		if exit := (cli.Exit{}); errors.As(err, &exit) && code == cli.ExitOK {
-			return err
-		}
-		return cli.Exit{Code: code}
-	}
-	code := u.syncAfter(ctx, snap.URL, snap.Branch)
-	if err := s.end(); code == cli.ExitOK || err != nil && !errors.As(err, new(cli.Exit)) {
-		return err
-	}
-	return cli.Exit{Code: code}
+	return u.goOn(ctx)
 }
 
-// interrupted ends a run in which something may have been pushed.
-func (u *update) interrupted(err error) error {
+// interrupted ends a run of which a part was pushed.
+func (u *update) interrupted(ctx context.Context, began time.Time) error {
 	if len(u.report.Commits) == 0 {
-		return err
+		return ctx.Err()
+	}
+	for _, g := range u.groups {
+		for _, a := range g.automations {
+			if r := &u.report.Automations[a.at]; !u.finished[g] && r.Status != "failed" {
+				r.Status, r.Message = "failed", "interrupted before its commit was pushed"
+			}
+		}
 	}
 	u.ui.Error(errors.New("interrupted: what is told as pushed is pushed, and the rest is not"))
 	u.summary()
+	u.record(ctx, began)
 	if err := u.end(); err != nil && !errors.As(err, new(cli.Exit)) {
 		return err
 	}
 	return cli.Exit{Code: cli.ExitInterrupted}
+}
+
+// read reads what is declared: by a repository, as its remote has it now, or by
+// the cluster.
+func (u *update) read(ctx context.Context) (err error) {
+	if u.auth, err = u.o.Source.Auth(ctx, u.env); err != nil {
+		return err
+	}
+	if !u.o.fromCluster {
+		u.up, err = source.OpenUpstream(ctx, source.Options{Source: u.o.Source.Source, Auth: u.auth})
+		if none := errors.Is(err, source.ErrNoRepository) && u.o.Ref == "" && u.o.Path == ""; err != nil && !none {
+			return err
+		}
+	}
+	if u.up == nil {
+		u.tree, err = u.readCluster(ctx, image.RepositoryKind, image.PolicyKind, image.AutomationKind)
+		return err
+	}
+	snap, err := u.up.Read(ctx, u.o.Ref)
+	if err != nil {
+		return err
+	}
+	u.report.Revision, u.where, u.branch = snap.Revision, snap.Revision, snap.Branch
+	root, err := u.o.root(snap, u.up)
+	if err != nil {
+		return err
+	}
+	u.local(u.up, snap)
+	u.tree, err = u.declared(ctx, snap, root)
+	return err
 }
 
 // root is the directory to read from: --path, else the directory of the checkout
