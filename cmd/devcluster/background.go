@@ -102,10 +102,12 @@ func newSupervise() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			asked := restarts()
 			cluster, err := controlplane.Start(cmd.Context(), opts)
 			if err != nil {
 				return err
 			}
+			go serveRestarts(cmd.Context(), asked, cluster)
 			fmt.Fprintln(cmd.OutOrStdout(), readyLine)
 			select {
 			case <-cmd.Context().Done():

@@ -75,7 +75,7 @@ Nothing is installed and no rights are needed.`,
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(newUp(), newDown(), newStatus(), newVersion(), newSupervise(), &cobra.Command{
+	root.AddCommand(newUp(), newDown(), newStatus(), newRestart(), newVersion(), newSupervise(), &cobra.Command{
 		Use:                "kubectl [ARGUMENTS]",
 		Short:              "The kubectl of the control plane's version",
 		DisableFlagParsing: true,

@@ -94,11 +94,13 @@ func upWithCommand(cmd *cobra.Command, flags upFlags, command []string) error {
 	if err != nil {
 		return err
 	}
+	asked := restarts()
 	cluster, err := controlplane.Start(cmd.Context(), opts)
 	if err != nil {
 		return err
 	}
 	state := cluster.State
+	go serveRestarts(cmd.Context(), asked, cluster)
 	fmt.Fprintf(cmd.ErrOrStderr(), "devcluster: ready in %s at %s\n", state.Took.Round(100*time.Millisecond), state.Server)
 
 	err = useCluster(state, cluster.Bin, filepath.Dir(opts.Executable))

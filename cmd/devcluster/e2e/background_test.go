@@ -74,6 +74,29 @@ func TestBackground(t *testing.T) {
 	w.want(0, []string{"nothing runs in"}, "down", "--dir", dir)
 }
 
+// What was stored is there after a restart, and the rest of the control plane finds the API server again.
+func TestRestartOfTheAPIServer(t *testing.T) {
+	w := newWorld(t)
+	dir := filepath.Join(t.TempDir(), "d")
+	w.want(1, []string{"nothing runs in"}, "restart", "apiserver", "--dir", dir)
+	w.want(0, nil, "up", "--dir", dir)
+	t.Cleanup(func() { w.run("down", "--dir", dir) })
+	w.want(1, []string{"restart what?"}, "restart", "etcd", "--dir", dir)
+	w.env = append(w.env, "KUBECONFIG="+filepath.Join(dir, "kubeconfig"), "KUBECACHEDIR="+t.TempDir())
+	w.want(0, nil, "kubectl", "create", "deployment", "web", "--image=example.com/web")
+	before := readState(t, filepath.Join(dir, "state.json"))
+	for range 2 {
+		w.want(0, nil, "restart", "apiserver", "--dir", dir)
+	}
+	after := readState(t, filepath.Join(dir, "state.json"))
+	if alive(before.Processes[1].PID) || before.Processes[1].PID == after.Processes[1].PID || before.Processes[0].PID != after.Processes[0].PID {
+		t.Errorf("processes before %+v, and after %+v", before.Processes, after.Processes)
+	}
+	w.want(0, nil, "status", "--dir", dir)
+	w.want(0, nil, "kubectl", "scale", "deployment", "web", "--replicas=3")
+	w.want(0, nil, "kubectl", "wait", "deployment/web", "--for=jsonpath={.status.readyReplicas}=3", "--timeout=40s")
+}
+
 func TestBackgroundTellsWhyItBroke(t *testing.T) {
 	w := newWorld(t)
 	dir := filepath.Join(t.TempDir(), "d")

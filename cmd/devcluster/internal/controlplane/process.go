@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Process is a component that runs, or ran.
@@ -15,8 +16,9 @@ type Process struct {
 	PID  int
 	Log  string // path of its log
 
-	done chan struct{}
-	err  error // how it ended; valid once done is closed
+	replaced atomic.Bool // it was killed to be started again
+	done     chan struct{}
+	err      error // how it ended; valid once done is closed
 }
 
 // ExitError says that a component ended on its own.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -31,10 +32,25 @@ type Cluster struct {
 	// Bin is a directory in which `kubectl` is the executable.
 	Bin string
 
-	dir       *Dir
+	dir    *Dir
+	failed chan *Process
+
+	// What a restart of the API server needs.
+	executable    string
+	socket        *os.File // it listens on the API server's port, whether there is an API server or not
+	apiserverArgs []string
+	api           *api
+
+	mu        sync.Mutex // of the rest, and of State once the start is over
 	processes []*Process
-	failed    chan *Process
+	stopped   bool
 }
+
+// Names of components.
+const (
+	etcdName      = "etcd"
+	apiserverName = "kube-apiserver"
+)
 
 // Start starts a control plane and returns when it can be used. Upon an error nothing is left but the logs, and these
 // only where a component failed.
@@ -49,7 +65,7 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{dir: dir, failed: make(chan *Process, 8)}
+	c := &Cluster{dir: dir, failed: make(chan *Process, 8), executable: opts.Executable}
 	begin := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not ready after %s", startTimeout))
 	defer cancel()
@@ -93,11 +109,10 @@ func (c *Cluster) start(ctx context.Context, opts Options) error {
 		return fmt.Errorf("no free port on 127.0.0.1: %w — see what holds them with: ss -ltn", err)
 	}
 	port := listener.Addr().(*net.TCPAddr).Port
-	socket, err := listener.(*net.TCPListener).File()
+	c.socket, err = listener.(*net.TCPListener).File()
 	if err := errors.Join(err, listener.Close()); err != nil {
 		return err
 	}
-	defer socket.Close()
 
 	server := fmt.Sprintf("https://127.0.0.1:%d", port)
 	c.State = State{
@@ -119,17 +134,19 @@ func (c *Cluster) start(ctx context.Context, opts Options) error {
 		return err
 	}
 
-	if err := c.run(opts, "etcd", "etcd", nil, etcdArgs()); err != nil {
+	if err := c.run(etcdName, etcdName, nil, etcdArgs()); err != nil {
 		return err
 	}
 	// The API server runs in etcd's directory, where the sockets are.
-	if err := c.run(opts, "kube-apiserver", "etcd", []*os.File{socket}, apiserverArgs(c.dir, opts.Components, port)); err != nil {
+	c.apiserverArgs = apiserverArgs(c.dir, opts.Components, port)
+	if err := c.run(apiserverName, etcdName, []*os.File{c.socket}, c.apiserverArgs); err != nil {
 		return err
 	}
 	api, err := newAPI(server, credentials.ca, credentials.users[Admin].Token)
 	if err != nil {
 		return err
 	}
+	c.api = api
 	if err := c.wait(ctx, "the API server", api.ready); err != nil {
 		return err
 	}
@@ -137,7 +154,7 @@ func (c *Cluster) start(ctx context.Context, opts Options) error {
 		return c.wait(ctx, "the namespace default", api.exists("/api/v1/namespaces/default"))
 	}
 
-	if err := c.runControllers(opts, credentials, server); err != nil {
+	if err := c.runControllers(credentials, server); err != nil {
 		return err
 	}
 	for _, name := range c.State.Nodes {
@@ -154,7 +171,7 @@ func (c *Cluster) start(ctx context.Context, opts Options) error {
 }
 
 // runControllers starts what acts on objects: the controllers, the scheduler, and the kubelets' stand-in.
-func (c *Cluster) runControllers(opts Options, credentials *credentials, server string) error {
+func (c *Cluster) runControllers(credentials *credentials, server string) error {
 	for _, component := range []struct {
 		name, user string
 		args       func(kubeconfig string) []string
@@ -167,7 +184,7 @@ func (c *Cluster) runControllers(opts Options, credentials *credentials, server 
 		if err != nil {
 			return err
 		}
-		if err := c.run(opts, component.name, component.name, nil, component.args(kubeconfig)); err != nil {
+		if err := c.run(component.name, component.name, nil, component.args(kubeconfig)); err != nil {
 			return err
 		}
 	}
@@ -175,21 +192,32 @@ func (c *Cluster) runControllers(opts Options, credentials *credentials, server 
 }
 
 // run starts a component with the working directory dir, which etcd and the API server share.
-func (c *Cluster) run(opts Options, name, dir string, files []*os.File, args []string) error {
-	if err := os.MkdirAll(c.dir.file(logsDir), 0o700); err != nil {
-		return err
-	}
-	p, err := start(opts.Executable, name, c.dir.file(runDir, dir), c.dir.file(logsDir, name+".log"), files, args)
+func (c *Cluster) run(name, dir string, files []*os.File, args []string) error {
+	p, err := c.launch(name, dir, files, args)
 	if err != nil {
 		return err
 	}
 	c.processes = append(c.processes, p)
 	c.State.Processes = append(c.State.Processes, ProcessState{Name: p.Name, PID: p.PID, Log: p.Log})
+	return nil
+}
+
+// launch starts the process of a component. Failed delivers it when it ends and has not been replaced.
+func (c *Cluster) launch(name, dir string, files []*os.File, args []string) (*Process, error) {
+	if err := os.MkdirAll(c.dir.file(logsDir), 0o700); err != nil {
+		return nil, err
+	}
+	p, err := start(c.executable, name, c.dir.file(runDir, dir), c.dir.file(logsDir, name+".log"), files, args)
+	if err != nil {
+		return nil, err
+	}
 	go func() {
 		<-p.done
-		c.failed <- p
+		if !p.replaced.Load() {
+			c.failed <- p
+		}
 	}()
-	return nil
+	return p, nil
 }
 
 // wait polls until condition holds. It ends early when ctx does or a component dies.
@@ -229,6 +257,12 @@ func (c *Cluster) Dir() string { return c.dir.Path }
 
 // killAll ends the components, those first that write through the others.
 func (c *Cluster) killAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = true
+	if c.socket != nil {
+		_ = c.socket.Close()
+	}
 	for i := len(c.processes) - 1; i >= 0; i-- {
 		c.processes[i].kill()
 	}
