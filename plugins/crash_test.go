@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -41,6 +42,30 @@ func (g *gate) isWrite(r *http.Request) bool {
 // startGate returns the gate and a kubeconfig that leads through it.
 func startGate(t *testing.T, g *gate) (kubeconfig string) {
 	t.Helper()
+	return startProxy(t, func(w http.ResponseWriter, r *http.Request, pass http.HandlerFunc) {
+		if !g.isWrite(r) {
+			pass(w, r)
+			return
+		}
+		g.mu.Lock()
+		g.n++
+		n := g.n
+		g.seen = append(g.seen, r.Method+" "+r.URL.Path)
+		g.mu.Unlock()
+		if g.hook != nil && !g.hook(n, r) {
+			panic(http.ErrAbortHandler)
+		}
+		pass(w, r)
+		if g.after != nil {
+			g.after(n)
+		}
+	})
+}
+
+// startProxy puts between in front of the API server; pass hands a request on.
+// It returns a kubeconfig that leads through it.
+func startProxy(t *testing.T, between func(w http.ResponseWriter, r *http.Request, pass http.HandlerFunc)) (kubeconfig string) {
+	t.Helper()
 	if os.Getenv("DEVCLUSTER") == "" {
 		t.Fatal(needCluster)
 	}
@@ -60,26 +85,13 @@ func startGate(t *testing.T, g *gate) (kubeconfig string) {
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(server) },
 		Transport:     transport,
 		FlushInterval: -1,
-		ErrorHandler:  func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+		ErrorLog:      log.New(io.Discard, "", 0), // a client that was killed is what is meant
+		// What cannot be passed on ends as it does without a proxy: no answer at all.
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
-	front := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !g.isWrite(r) {
-			proxy.ServeHTTP(w, r)
-			return
-		}
-		g.mu.Lock()
-		g.n++
-		n := g.n
-		g.seen = append(g.seen, r.Method+" "+r.URL.Path)
-		g.mu.Unlock()
-		if g.hook != nil && !g.hook(n, r) {
-			panic(http.ErrAbortHandler)
-		}
-		proxy.ServeHTTP(w, r)
-		if g.after != nil {
-			g.after(n)
-		}
-	}))
+	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { between(w, r, proxy.ServeHTTP) }))
+	front.EnableHTTP2 = true // as the API server does
+	front.StartTLS()
 	t.Cleanup(front.Close)
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	text := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"gate",

@@ -151,37 +151,46 @@ func fluxCRDs(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 0 {
 		ts.Fatalf("usage: fluxcrds DIR [CONTROLLER…]")
 	}
-	controllers := []string{"kustomize-controller", "source-controller"}
-	if len(args) > 1 {
-		controllers = args[1:]
-	}
+	files, err := fluxCRDFiles(args[1:]...)
+	ts.Check(err)
 	dir := ts.MkAbs(args[0])
 	ts.Check(os.MkdirAll(dir, 0o755))
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		ts.Check(err)
+		ts.Check(os.WriteFile(filepath.Join(dir, filepath.Base(f)), data, 0o600))
+	}
+}
+
+// fluxCRDFiles are the CustomResourceDefinitions of fluxCRDs, in the module cache.
+func fluxCRDFiles(controllers ...string) ([]string, error) {
+	if len(controllers) == 0 {
+		controllers = []string{"kustomize-controller", "source-controller"}
+	}
+	var files []string
 	for _, controller := range controllers {
 		list := exec.Command("go", "list", "-m", "-f", "{{.Version}}", "github.com/fluxcd/"+controller+"/api")
 		version, err := list.Output()
 		if err != nil {
-			ts.Fatalf("%v: %v", list, err)
+			return nil, fmt.Errorf("%v: %w", list, err)
 		}
 		download := exec.Command("go", "mod", "download", "-json", "github.com/fluxcd/"+controller+"@"+strings.TrimSpace(string(version)))
 		download.Dir = os.TempDir() // outside of this module: its go.mod does not name the controllers
 		out, err := download.Output()
 		if err != nil {
-			ts.Fatalf("%v: %v\n%s", download, err, out)
+			return nil, fmt.Errorf("%v: %w\n%s", download, err, out)
 		}
 		var module struct{ Dir string }
-		ts.Check(json.Unmarshal(out, &module))
-		files, err := filepath.Glob(filepath.Join(module.Dir, "config/crd/bases/*.yaml"))
-		ts.Check(err)
-		if len(files) == 0 {
-			ts.Fatalf("no CRDs in %s", module.Dir)
+		if err := json.Unmarshal(out, &module); err != nil {
+			return nil, err
 		}
-		for _, f := range files {
-			data, err := os.ReadFile(f)
-			ts.Check(err)
-			ts.Check(os.WriteFile(filepath.Join(dir, filepath.Base(f)), data, 0o600))
+		found, err := filepath.Glob(filepath.Join(module.Dir, "config/crd/bases/*.yaml"))
+		if err != nil || len(found) == 0 {
+			return nil, fmt.Errorf("no CRDs in %s: %w", module.Dir, err)
 		}
+		files = append(files, found...)
 	}
+	return files, nil
 }
 
 // lease is what a live controller keeps doing: lease NAMESPACE NAME.

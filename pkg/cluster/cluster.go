@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -63,8 +62,9 @@ const noContext = "no-context"
 // the server is there (see Reach). userAgent is how audit logs name us.
 func Connect(getter genericclioptions.RESTClientGetter, userAgent string) (*Cluster, error) {
 	n := &counts{}
+	wrap := n.wrap()
 	count := func(config *rest.Config) *rest.Config {
-		config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &counting{next: next, counts: n} })
+		config.Wrap(wrap)
 		return config
 	}
 	flags, isFlags := getter.(*genericclioptions.ConfigFlags)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"k8s.io/client-go/transport"
 )
 
 // Counts is how many requests were sent, by the verb of Kubernetes's
@@ -57,6 +59,15 @@ func (n *counts) add(method string, collection, watch bool) {
 		n.update.Add(1)
 	case http.MethodDelete:
 		n.remove.Add(1)
+	}
+}
+
+// wrap is for the clients of one server: what goes through is counted, and sent
+// again where it may be (retrying).
+func (n *counts) wrap() transport.WrapperFunc {
+	answered := &atomic.Bool{}
+	return func(next http.RoundTripper) http.RoundTripper {
+		return &retrying{next: &counting{next: next, counts: n}, answered: answered}
 	}
 }
 

@@ -51,6 +51,11 @@ func (s LockState) Holder() string {
 // Held reports whether a run that lives holds the lock.
 func (s LockState) Held() bool { return s.held }
 
+// heldBy reports whether this process holds the lock as holder.
+func (s LockState) heldBy(holder string) bool {
+	return s.held && s.Holder() == holder && s.lease.Annotations[processKey] == thisProcess()
+}
+
 // since is when the holder took the lock.
 func (s LockState) since() time.Time {
 	if s.lease == nil || s.lease.Spec.AcquireTime == nil {
@@ -138,12 +143,17 @@ func (c *Cluster) alive(l *coordinationv1.Lease) bool {
 // told of the holder. ctx ends the waiting only.
 func (c *Cluster) Lock(ctx context.Context, root flux.Ref, holder string, seen LockState, wait time.Duration, waiting func(string)) (*Lock, error) {
 	end := time.Now().Add(wait)
-	for {
+	before := seen
+	for failed := 0; ; {
 		now, err := c.LockState(ctx, root)
 		if err != nil {
 			return nil, err
 		}
-		if now.held {
+		if failed > 0 && now.heldBy(holder) {
+			// We took it, and the answer was lost.
+			return &Lock{c: c, root: root, lease: now.lease, Moved: !seen.sameAs(before)}, nil
+		}
+		if before = now; now.held {
 			if time.Now().After(end) {
 				return nil, &BusyError{Root: root, Holder: now.Holder(), Since: now.since()}
 			}
@@ -158,7 +168,11 @@ func (c *Cluster) Lock(ctx context.Context, root flux.Ref, holder string, seen L
 		l, err := c.take(ctx, root, holder, now)
 		switch {
 		case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
-			continue // another was faster
+			failed++ // another was faster, or an earlier answer was lost
+			continue
+		case err != nil && apierrors.ReasonForError(err) == metav1.StatusReasonUnknown && failed < askAgain && sleep(ctx, firstPause) == nil:
+			failed++ // nobody knows whether it was taken
+			continue
 		case err != nil:
 			return nil, lockError(root, "take", err)
 		}
@@ -228,9 +242,30 @@ func (l *Lock) Hold(ctx context.Context) (held context.Context, release func()) 
 		lose(nil)
 		rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), renewEvery)
 		defer cancel()
-		l.lease.Spec.HolderIdentity = ptr.To("")
 		// Where this fails the lock ends by itself; so it does where another has it.
-		_, _ = l.c.putLease(rctx, l.lease)
+		_ = l.update(rctx, func(lease *coordinationv1.Lease) { lease.Spec.HolderIdentity = ptr.To("") })
+	}
+}
+
+// update changes the Lease while it is ours. A conflict with ourselves is an
+// update of ours whose answer was lost.
+func (l *Lock) update(ctx context.Context, change func(*coordinationv1.Lease)) error {
+	for again := true; ; again = false {
+		next := l.lease.DeepCopy()
+		change(next)
+		updated, err := l.c.putLease(ctx, next)
+		if err == nil {
+			l.lease = updated
+			return nil
+		}
+		if !again || !apierrors.IsConflict(err) {
+			return err
+		}
+		now, lerr := l.c.LockState(ctx, l.root)
+		if lerr != nil || !now.heldBy(ptr.Deref(l.lease.Spec.HolderIdentity, "")) {
+			return err
+		}
+		l.lease = now.lease
 	}
 }
 
@@ -245,13 +280,11 @@ func (l *Lock) renew(ctx context.Context, stop <-chan struct{}, lose context.Can
 		case <-tick.C:
 		}
 		rctx, cancel := context.WithTimeout(ctx, renewEvery)
-		next := l.lease.DeepCopy()
-		next.Spec.RenewTime = ptr.To(metav1.NewMicroTime(l.c.now()))
-		renewed, err := l.c.putLease(rctx, next)
+		err := l.update(rctx, func(lease *coordinationv1.Lease) { lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(l.c.now())) })
 		cancel()
 		switch {
 		case err == nil:
-			l.lease, last = renewed, time.Now()
+			last = time.Now()
 		case apierrors.IsNotFound(err):
 			lose(&LostError{l.root, "somebody deleted its lease"})
 			return

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -136,7 +135,7 @@ func (c *Cluster) connect(ctx context.Context, name string, config *rest.Config)
 	config.UserAgent = c.config.UserAgent
 	config.Timeout = c.config.Timeout
 	config.WarningHandler = rest.NoWarnings{}
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &counting{next: next, counts: c.counts} })
+	config.Wrap(c.counts.wrap())
 	out := &Cluster{Context: name, Server: config.Host, remote: true, FieldManager: c.FieldManager, config: config, counts: c.counts,
 		kinds: &kinds{resolved: map[schema.GroupVersionKind]Resource{}}}
 	var err error

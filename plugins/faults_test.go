@@ -1,0 +1,124 @@
+package plugins
+
+import (
+	"context"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/utils/ptr"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+)
+
+// A server that restarts in the middle of a run breaks connections and is away
+// for a moment: every request fails once, and the run has done its work.
+func TestEveryRequestFailsOnceAndTheRunSucceeds(t *testing.T) {
+	const ns = "every-request-fails-once"
+	kubectl(t, "create", "namespace", ns)
+	dir := repo(t, map[string]string{
+		"root/ks.yaml": kustomization(ns, "apps", "apps") + kustomization(ns, "gone", "gone"),
+		"apps/a.yaml":  configMap(ns, "a", "1") + configMap(ns, "b", "1"),
+		"gone/c.yaml":  configMap(ns, "c", "1"),
+	})
+	var mu sync.Mutex
+	failed := map[string]bool{}
+	answered, n := false, 0
+	through := startProxy(t, func(w http.ResponseWriter, r *http.Request, pass http.HandlerFunc) {
+		mu.Lock()
+		key := r.Method + " " + r.URL.String()
+		first := answered && !failed[key] && !isWatch(r)
+		failed[key] = true
+		answered = true
+		n++
+		f := []fault{reset, lost, broken, away}[n%4]
+		create := r.Method == http.MethodPost && r.URL.Query().Get("dryRun") == ""
+		if create || strings.HasPrefix(r.Header.Get("Content-Type"), "application/json-patch") {
+			f = away // where nobody knows whether it was done, it is not done again
+		}
+		mu.Unlock()
+		if !first {
+			f = none
+		}
+		misfortune(w, r, f, 0, pass)
+	})
+	for _, what := range []string{"everything new", "a change, a deletion and a removal"} {
+		if code, out := runSync(t, t.Context(), through, dir, ns, nil); code != 0 {
+			t.Fatalf("%s: exit %d\n%s", what, code, out)
+		}
+		write(t, dir, map[string]string{"root/ks.yaml": kustomization(ns, "apps", "apps"), "apps/a.yaml": configMap(ns, "a", "2")})
+	}
+	got := kubectl(t, "get", "configmaps", "-n", ns, "-l", flux.OwnerNamespaceLabel+"="+ns, "-o", "jsonpath={range .items[*]}{.metadata.name}={.data.v} {end}")
+	if got != "a=2 " {
+		t.Errorf("the cluster has %q, want %q", got, "a=2 ")
+	}
+}
+
+// The answer to the taking of a lock, and to its first renewal, is lost: it is
+// ours all the same, and is not given up as if another had it.
+func TestLockWhoseAnswersAreLostIsOurs(t *testing.T) {
+	t.Parallel()
+	const ns = "lock-answers-lost"
+	kubectl(t, "create", "namespace", ns)
+	var mu sync.Mutex
+	puts := 0
+	renewed := make(chan struct{})
+	through := startProxy(t, func(w http.ResponseWriter, r *http.Request, pass http.HandlerFunc) {
+		f := none
+		if r.Method == http.MethodPost || r.Method == http.MethodPut {
+			mu.Lock()
+			if r.Method == http.MethodPut {
+				puts++
+			}
+			// The create; the update that takes it anew, the first of those that
+			// renew it; each once.
+			if r.Method == http.MethodPost || puts == 2 || puts == 4 {
+				f = lost
+			}
+			if puts == 5 {
+				defer close(renewed)
+			}
+			mu.Unlock()
+		}
+		misfortune(w, r, f, 0, pass)
+	})
+	flags := genericclioptions.NewConfigFlags(false)
+	flags.KubeConfig, flags.CacheDir = &through, ptr.To(filepath.Join(t.TempDir(), "cache"))
+	c, err := cluster.Connect(flags, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := flux.Ref{Namespace: ns, Name: "flux-system"}
+	for _, title := range []string{"a lock that nobody had", "a lock that somebody had"} {
+		seen, err := c.LockState(t.Context(), root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lock, err := c.Lock(t.Context(), root, "ada", seen, 0, func(holder string) { t.Errorf("%s: waiting for %s", title, holder) })
+		if err != nil {
+			t.Fatalf("%s: %v", title, err)
+		}
+		if lock.Moved {
+			t.Errorf("%s: somebody else is said to have held it", title)
+		}
+		held, release := lock.Hold(t.Context())
+		if title == "a lock that somebody had" {
+			select {
+			case <-renewed:
+			case <-held.Done():
+				t.Errorf("%s: %v", title, context.Cause(held))
+			case <-time.After(time.Minute):
+				t.Errorf("%s: it is not renewed", title)
+			}
+		}
+		release()
+		if now, err := c.LockState(t.Context(), root); err != nil || now.Holder() != "" {
+			t.Errorf("%s: released, and held by %q, %v", title, now.Holder(), err)
+		}
+	}
+}
