@@ -3,10 +3,12 @@ package plugins
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +43,7 @@ func TestScripts(t *testing.T) {
 			"holder":         holder,
 			"playflux":       playFlux,
 			"fluxcrds":       fluxCRDs,
+			"established":    established,
 			"gitserver":      gitServer(t),
 			"artifactserver": artifactServer,
 			"pushartifact":   pushArtifact,
@@ -191,6 +194,45 @@ func fluxCRDFiles(controllers ...string) ([]string, error) {
 		files = append(files, found...)
 	}
 	return files, nil
+}
+
+// established waits until the server serves CustomResourceDefinitions, all that it
+// has where none is named: established [NAME…]. kubectl wait gives up on one that
+// was made just now, and has no conditions yet.
+func established(ts *testscript.TestScript, neg bool, args []string) {
+	var crds struct {
+		Items []struct {
+			Metadata struct{ Name string }
+			Status   struct {
+				Conditions []struct{ Type, Status string }
+			}
+		}
+	}
+	waits := func() (waits []string) {
+		list := exec.Command("kubectl", "--kubeconfig", ts.Getenv("KUBECONFIG"), "get", "customresourcedefinitions", "-o", "json")
+		out, err := list.Output()
+		ts.Check(err)
+		crds.Items = nil
+		ts.Check(json.Unmarshal(out, &crds))
+		found := map[string]bool{}
+		for _, crd := range crds.Items {
+			found[crd.Metadata.Name] = slices.Contains(crd.Status.Conditions, struct{ Type, Status string }{"Established", "True"})
+		}
+		names := args
+		if len(names) == 0 {
+			names = slices.Sorted(maps.Keys(found))
+		}
+		return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return found[name] })
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		left := waits()
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("not established: %s", strings.Join(left, ", "))
+		}
+	}
 }
 
 // lease is what a live controller keeps doing: lease NAMESPACE NAME.

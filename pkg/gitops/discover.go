@@ -193,7 +193,7 @@ func (e *Engine) findRoot(ctx context.Context, r *Run) (*Planned, error) {
 		if declared.Suspended || len(declared.Problems) > 0 {
 			return declared, nil
 		}
-		if plainBuild(own.Spec) && len(root.Problems) == 0 {
+		if plainBuild(own.Spec) && len(root.Problems) == 0 && root.recalled == nil {
 			declared.files, declared.rendered, declared.objects, declared.digest = root.files, root.rendered, root.objects, root.digest
 			return declared, nil
 		}

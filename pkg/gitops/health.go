@@ -169,7 +169,7 @@ func (t *task) waitFor(ctx context.Context, entries, named []plan.Entry, childre
 			switch {
 			case u != nil:
 				state[id] = t.rules.Of(ctx, u)
-			case t.goesWhenDone(id):
+			case goesWhenDone(live[id]):
 				state[id] = object.Health{Status: status.CurrentStatus, Message: "has finished and is gone"}
 			case live[id] != nil:
 				state[id] = object.Health{Status: status.NotFoundStatus, Message: "was deleted by somebody"}
@@ -215,16 +215,14 @@ func (t *task) waitFor(ctx context.Context, entries, named []plan.Entry, childre
 	return nil
 }
 
-// goesWhenDone reports whether an object of t is a Job that is removed once it
-// has ended: that it is gone is no failure.
-func (t *task) goesWhenDone(id object.ID) bool {
-	for _, c := range t.Changes {
-		if c.ID == id && id.Group == "batch" && id.Kind == "Job" && c.Object != nil {
-			_, ttl, _ := unstructured.NestedFieldNoCopy(c.Object.Object, "spec", "ttlSecondsAfterFinished")
-			return ttl
-		}
+// goesWhenDone reports whether u was a Job that is removed once it has ended:
+// that it is gone is no failure.
+func goesWhenDone(u *unstructured.Unstructured) bool {
+	if u == nil || u.GroupVersionKind().Group != "batch" || u.GetKind() != "Job" {
+		return false
 	}
-	return false
+	_, ttl, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "ttlSecondsAfterFinished")
+	return ttl
 }
 
 // pick leaves out what is ready already: it is not watched.

@@ -111,6 +111,13 @@ func (e *Engine) compare(ctx context.Context, r *Run) error {
 	if err := e.read(ctx, r, lists); err != nil {
 		return err
 	}
+	for _, p := range r.Kustomizations {
+		if p.recalled != nil && e.overtaken(r, p) {
+			if err := e.anew(ctx, r, p, kindLists{}, kindLists{}); err != nil {
+				return err
+			}
+		}
+	}
 	e.progress(r.Root.Ref, "comparing with the cluster")
 	if err := e.decideAll(ctx, r); err != nil {
 		return err

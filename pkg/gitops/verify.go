@@ -130,12 +130,9 @@ func (e *Engine) unknown(ctx context.Context, r *Run, lists kindLists) (kindList
 		}
 		all := e.known(p, r.live.in(p), full)
 		if p.recalled != nil && !all {
-			if err := e.resolveAnew(ctx, r, p, lists); err != nil {
+			if err := e.anew(ctx, r, p, lists, full); err != nil {
 				return nil, err
 			}
-			e.checkNamespaces(r, p)
-			e.sumUp(p)
-			e.known(p, r.live.in(p), full)
 		}
 	}
 	for _, p := range r.Kustomizations {
@@ -144,6 +141,27 @@ func (e *Engine) unknown(ctx context.Context, r *Run, lists kindLists) (kindList
 		}
 	}
 	return full, nil
+}
+
+// anew renders p, which was recalled, after all, and decides again what earlier
+// runs know of it.
+func (e *Engine) anew(ctx context.Context, r *Run, p *Planned, lists, full kindLists) error {
+	if err := e.resolveAnew(ctx, r, p, lists); err != nil {
+		return err
+	}
+	e.checkNamespaces(r, p)
+	e.sumUp(p)
+	e.known(p, r.live.in(p), full)
+	return nil
+}
+
+// overtaken reports whether something of p has changed between the look at the
+// metadata and the one at the objects: what was recalled of it no longer serves.
+func (e *Engine) overtaken(r *Run, p *Planned) bool {
+	return slices.ContainsFunc(p.Changes, func(c plan.Change) bool {
+		full := r.live.of(p, c.Entry())
+		return full != nil && c.Live != nil && full.GetResourceVersion() != c.Live.GetResourceVersion()
+	})
 }
 
 // stillKnown keeps the change of an object of which an earlier run knows that it

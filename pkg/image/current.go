@@ -21,7 +21,7 @@ func Current(markers []Marker) map[Ref]Written {
 		switch {
 		case m.Value == "" || m.Nonsense() != "":
 		case m.Part == "":
-			w.Images = appendNew(w.Images, parseImage(m.Value))
+			w.Images = appendNew(w.Images, splitImage(m.Value))
 		case m.Part == "tag":
 			w.Tags = appendNew(w.Tags, m.Value)
 		case m.Part == "digest":
@@ -41,8 +41,8 @@ func appendNew[T comparable](all []T, v T) []T {
 	return append(all, v)
 }
 
-// parseImage reads NAME[:TAG][@DIGEST].
-func parseImage(s string) Image {
+// splitImage takes NAME[:TAG][@DIGEST] apart, whatever its parts are.
+func splitImage(s string) Image {
 	var i Image
 	s, i.Digest, _ = strings.Cut(s, "@")
 	if colon := strings.LastIndex(s, ":"); colon > strings.LastIndex(s, "/") {

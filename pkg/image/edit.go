@@ -347,14 +347,7 @@ func (e *editor) line(n int) []byte {
 
 // ParseImage reads NAME:TAG[@DIGEST].
 func ParseImage(s string) (Image, error) {
-	var i Image
-	rest, digest, _ := strings.Cut(s, "@")
-	i.Digest = digest
-	colon := strings.LastIndex(rest, ":")
-	if colon < 0 || strings.Contains(rest[colon:], "/") {
-		return i, fmt.Errorf("%q is not NAME:TAG[@DIGEST]", s)
-	}
-	i.Name, i.Tag = rest[:colon], rest[colon+1:]
+	i := splitImage(s)
 	if _, err := name.ParseReference(s, name.WeakValidation); err != nil || !ValidTag(i.Tag) || !reference.MatchString(s) {
 		return i, fmt.Errorf("%q is not NAME:TAG[@DIGEST]", s)
 	}

@@ -45,7 +45,7 @@ they are resumed, and the next sync, or a Flux controller at once, applies it.`,
 func resume(ctx context.Context, c *cobra.Command, env *cli.Env, o *cli.Plan, dryRun bool) error {
 	o.NoDeps, o.IncludeSuspended = true, true
 	o.ChangeRoot, o.AllowRollback, o.Adopt, o.AllowDirty = true, true, true, true // nothing is applied here
-	u, err := o.Output.UI(c, env, true)
+	u, err := o.Output.UI(c, env, dryRun)
 	if err != nil {
 		return err
 	}
