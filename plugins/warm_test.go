@@ -46,7 +46,9 @@ func TestRecalledAndOvertaken(t *testing.T) {
 	var once sync.Once
 	through := startProxy(t, func(w http.ResponseWriter, r *http.Request, pass http.HandlerFunc) {
 		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/deployments") && !strings.Contains(r.Header.Get("Accept"), "PartialObjectMetadata") {
-			once.Do(func() { kubectl(t, "annotate", "deployment", "web", "-n", ns, "somebody=was-here", "--field-manager=somebody") })
+			once.Do(func() {
+				kubectl(t, "annotate", "deployment", "web", "-n", ns, "somebody=was-here", "--field-manager=somebody")
+			})
 		}
 		pass(w, r)
 	})
