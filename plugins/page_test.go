@@ -56,7 +56,7 @@ func readPage(file string) (*page, error) {
 func parsePage(file, text string) (*page, error) {
 	p := &page{file: file, lines: strings.Split(text, "\n")}
 	for i := 0; i < len(p.lines); i++ {
-		line := p.lines[i]
+		line := strings.TrimLeft(p.lines[i], " ") // a block may stand in a list
 		if rest, ok := strings.CutPrefix(line, directive); ok {
 			rest, ok = strings.CutSuffix(rest, "-->")
 			if !ok {
@@ -69,7 +69,7 @@ func parsePage(file, text string) (*page, error) {
 		if marks == "" {
 			continue
 		}
-		end := slices.Index(p.lines[i+1:], marks)
+		end := slices.IndexFunc(p.lines[i+1:], func(l string) bool { return strings.TrimLeft(l, " ") == marks })
 		if end < 0 {
 			return nil, fmt.Errorf("%s:%d: the block does not end", file, i+1)
 		}

@@ -13,7 +13,9 @@ import (
 // held are the pages that run, each with how many of its blocks are there to be
 // read only, and how many commands it hides from the reader.
 var held = map[string]struct{ read, hidden int }{
-	"../docs/tutorial.md": {read: 1},
+	"../docs/moving.md":          {read: 3},
+	"../docs/troubleshooting.md": {},
+	"../docs/tutorial.md":        {read: 1},
 }
 
 // TestPages does what the pages tell, block by block, each on a cluster of its
@@ -160,6 +162,24 @@ func (r *reader) direct(text string) error {
 		}
 		r.stands(args[0], strings.TrimSpace(string(host)))
 		return nil
+	case "fluxcrds": // the cluster has Flux's kinds, and no controller
+		files, err := fluxCRDFiles("kustomize-controller", "source-controller", "image-reflector-controller", "image-automation-controller")
+		if err != nil {
+			return err
+		}
+		if err := r.hide("kubectl apply --server-side -f " + strings.Join(files, " -f ")); err != nil {
+			return err
+		}
+		return r.hide("kubectl wait --for=condition=Established crd --all")
+	case "demo": // demo DIR: the repository of testdata/demo in DIR/repo, its age key in DIR/age.key
+		if err := usage(1); err != nil {
+			return err
+		}
+		script, err := filepath.Abs("../testdata/demo-repo.sh")
+		if err != nil {
+			return err
+		}
+		return r.hide(fmt.Sprintf("sh '%s' %s", script, args[0]))
 	case "port": // port HOST:PORT: a free one takes its place
 		if err := usage(1); err != nil {
 			return err
