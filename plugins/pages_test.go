@@ -170,7 +170,7 @@ func (r *reader) direct(text string) error {
 		if err := r.hide("kubectl apply --server-side -f " + strings.Join(files, " -f ")); err != nil {
 			return err
 		}
-		return r.hide("kubectl wait --for=condition=Established crd --all")
+		return r.hide("until kubectl wait --for=condition=Established crd --all; do sleep 0.2; done") // it gives up on one without conditions
 	case "demo": // demo DIR: the repository of testdata/demo in DIR/repo, its age key in DIR/age.key
 		if err := usage(1); err != nil {
 			return err

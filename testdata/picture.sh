@@ -29,7 +29,7 @@ for controller in kustomize-controller source-controller image-reflector-control
 	quietly kubectl apply --server-side -f "$module/config/crd/bases"
 done
 quietly kubectl create namespace flux-system
-quietly kubectl wait --for=condition=Established crd --all
+until kubectl wait --for=condition=Established crd --all >/dev/null 2>&1; do sleep 0.2; done # it gives up on one without conditions
 quietly sh "$here/demo-repo.sh" "$dir"
 export SOPS_AGE_KEY_FILE="$dir/age.key"
 cd "$dir/repo"
