@@ -93,7 +93,7 @@ func (e *Engine) given(ctx context.Context, r *Run) error {
 	}
 	if len(p.Problems) == 0 {
 		e.render(ctx, r, p)
-		e.finish(r, p)
+		p.finish()
 	}
 	return nil
 }

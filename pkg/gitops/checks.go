@@ -14,7 +14,7 @@ import (
 
 // finish prepares what p rendered: the labels of its owner, then
 // commonMetadata, as Flux orders them; and finds the fields that do not exist.
-func (e *Engine) finish(r *Run, p *Planned) {
+func (p *Planned) finish() {
 	for _, o := range p.objects {
 		labels := o.GetLabels()
 		if labels == nil {

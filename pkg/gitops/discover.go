@@ -58,81 +58,37 @@ func (e *Engine) discover(ctx context.Context, r *Run) error {
 			return err
 		}
 	}
-	e.finish(r, root)
+	root.finish()
 	seen := map[flux.Ref]*Planned{root.Ref: root}
 	queue := e.children(r, root, seen)
 	for len(queue) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		i := e.next(r, queue)
-		p := queue[i]
-		queue = slices.Delete(queue, i, i+1)
-		if err := e.load(ctx, r, p); err != nil {
+		var wave []*Planned
+		wave, queue = e.next(r, queue)
+		if err := e.renderWave(ctx, r, wave); err != nil {
 			return err
 		}
-		if !p.Suspended && len(p.Problems) == 0 {
-			e.render(ctx, r, p)
-			e.finish(r, p)
+		for _, p := range wave {
 			queue = append(queue, e.children(r, p, seen)...)
 		}
 	}
 	return nil
 }
 
-// next chooses whom to render: one that needs nothing of another first, then one
-// whose source and values have been rendered already, so that both come from Git
-// wherever Git has them.
-func (e *Engine) next(r *Run, queue []*Planned) int {
-	needs := func(p *Planned) (values bool, missing int) {
-		if !e.knowsSource(r, p) {
-			missing++
-		}
-		if p.Spec.PostBuild == nil {
-			return false, missing
-		}
-		for _, ref := range p.Spec.PostBuild.SubstituteFrom {
-			if !e.isDeclared(r, object.ID{Kind: ref.Kind, Namespace: p.Namespace, Name: ref.Name}) {
-				missing++
-			}
-		}
-		return len(p.Spec.PostBuild.SubstituteFrom) > 0, missing
-	}
-	found := -1
-	for i, p := range queue {
-		values, missing := needs(p)
-		if missing > 0 {
-			continue
-		}
-		if !values {
-			return i
-		}
-		if found < 0 {
-			found = i
-		}
-	}
-	return max(found, 0)
-}
-
-// knowsSource reports whether p's source is the root's, or declared already.
-func (e *Engine) knowsSource(r *Run, p *Planned) bool {
-	kind, ref := p.SourceRef()
-	rootKind, rootRef := r.Root.SourceRef()
-	if kind == rootKind && ref == rootRef {
-		return true
-	}
-	return e.isDeclared(r, sourceID(kind, ref))
-}
-
 // isDeclared reports whether declared would find it.
 func (e *Engine) isDeclared(r *Run, id object.ID) bool {
-	return slices.ContainsFunc(r.Kustomizations, func(p *Planned) bool {
-		if e.away(p) {
-			return false
-		}
-		_, recalled := p.sums[id]
-		return recalled || slices.ContainsFunc(p.objects, func(o object.Object) bool { return o.ID() == id })
-	})
+	return slices.ContainsFunc(r.Kustomizations, func(p *Planned) bool { return e.provides(p, id) })
+}
+
+// provides reports whether p renders an object for the cluster at hand.
+func (e *Engine) provides(p *Planned, id object.ID) bool {
+	if e.away(p) {
+		return false
+	}
+	_, recalled := p.sums[id]
+	return recalled || slices.ContainsFunc(p.objects, func(o object.Object) bool { return o.ID() == id })
 }
 
 // declared finds an object that some Kustomization of the run renders for the
@@ -335,6 +291,12 @@ func (e *Engine) recordOf(ctx context.Context, r *Run, ref flux.Ref) (*cluster.R
 // render fills p's objects, or its problems; or recalls what an earlier run made
 // of the same.
 func (e *Engine) render(ctx context.Context, r *Run, p *Planned) {
+	e.prepare(ctx, r, p)
+	e.renderPrepared(ctx, p)
+}
+
+// prepare finds the keys and the values that p is rendered with.
+func (e *Engine) prepare(ctx context.Context, r *Run, p *Planned) {
 	p.keys = e.keys(ctx, r, p)
 	variables, missing := e.variables(ctx, r, p)
 	p.problem(reasonBuild, missing...)
@@ -343,14 +305,18 @@ func (e *Engine) render(ctx context.Context, r *Run, p *Planned) {
 		variables = nil
 	}
 	p.variables = variables
-	if len(missing) == 0 && e.recall(p) {
-		return
+}
+
+// renderPrepared is render of what is prepared. It touches nothing but p, so that
+// several may be rendered at the same time.
+func (e *Engine) renderPrepared(ctx context.Context, p *Planned) {
+	if len(p.Problems) > 0 || !e.recall(p) {
+		e.build(ctx, p)
 	}
-	e.build(ctx, r, p)
 }
 
 // build renders p.
-func (e *Engine) build(ctx context.Context, r *Run, p *Planned) {
+func (e *Engine) build(ctx context.Context, p *Planned) {
 	e.progress(p.Ref, "rendering "+p.Path())
 	files, trace := e.Cache.Trace(p.snapshot.FS)
 	p.trace = trace

@@ -93,12 +93,16 @@ func (e *Engine) compare(ctx context.Context, r *Run) error {
 	if err := e.meet(ctx, r); err != nil {
 		return err
 	}
+	var needed []*Planned
 	for _, p := range r.Kustomizations {
 		if p.recalled != nil && (e.lacksNamespace(r, p) || p.owesPrunes()) {
-			if err := e.resolveAnew(ctx, r, p, lists); err != nil {
-				return err
-			}
+			needed = append(needed, p)
 		}
+	}
+	if err := e.resolveAnew(ctx, r, needed, lists); err != nil {
+		return err
+	}
+	for _, p := range r.Kustomizations {
 		e.checkNamespaces(r, p)
 		e.sumUp(p)
 		e.staleKinds(p, lists)
@@ -111,12 +115,14 @@ func (e *Engine) compare(ctx context.Context, r *Run) error {
 	if err := e.read(ctx, r, lists); err != nil {
 		return err
 	}
+	var overtaken []*Planned
 	for _, p := range r.Kustomizations {
 		if p.recalled != nil && e.overtaken(r, p) {
-			if err := e.anew(ctx, r, p, kindLists{}, kindLists{}); err != nil {
-				return err
-			}
+			overtaken = append(overtaken, p)
 		}
+	}
+	if err := e.anew(ctx, r, overtaken, kindLists{}, kindLists{}); err != nil {
+		return err
 	}
 	e.progress(r.Root.Ref, "comparing with the cluster")
 	if err := e.decideAll(ctx, r); err != nil {
@@ -142,11 +148,16 @@ func (e *Engine) meet(ctx context.Context, r *Run) error {
 	return g.Wait()
 }
 
-// resolveAnew resolves p after all from what it renders to now, rather than from
+// resolveAnew resolves ps after all from what they render to now, rather than from
 // what an earlier run kept.
-func (e *Engine) resolveAnew(ctx context.Context, r *Run, p *Planned, lists kindLists) error {
-	e.forget(ctx, r, p)
-	return e.resolve(ctx, r, p, lists)
+func (e *Engine) resolveAnew(ctx context.Context, r *Run, ps []*Planned, lists kindLists) error {
+	e.forget(ctx, r, ps...)
+	for _, p := range ps {
+		if err := e.resolve(ctx, r, p, lists); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // owesPrunes reports whether p owns what it no longer declares.

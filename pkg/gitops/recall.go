@@ -83,12 +83,16 @@ func (e *Engine) remembers(p *Planned) bool {
 }
 
 // forget renders what was recalled, after all: something of it is needed.
-func (e *Engine) forget(ctx context.Context, r *Run, p *Planned) {
-	p.recalled, p.Changes, p.sums = nil, nil, nil
-	e.build(ctx, r, p)
-	e.finish(r, p)
+func (e *Engine) forget(ctx context.Context, r *Run, ps ...*Planned) {
+	e.atOnce(ps, func(p *Planned) {
+		p.recalled, p.Changes, p.sums = nil, nil, nil
+		e.build(ctx, p)
+		p.finish()
+	})
 	if r.checked {
-		e.checkSource(r, p)
+		for _, p := range ps {
+			e.checkSource(r, p)
+		}
 	}
 }
 

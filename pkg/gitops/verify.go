@@ -124,16 +124,14 @@ func (e *Engine) read(ctx context.Context, r *Run, lists kindLists) error {
 // full for the rest. What was recalled and is not all in sync is rendered.
 func (e *Engine) unknown(ctx context.Context, r *Run, lists kindLists) (kindLists, error) {
 	full := kindLists{}
+	var doubtful []*Planned
 	for _, p := range r.Kustomizations {
-		if p.Suspended {
-			continue
+		if !p.Suspended && !e.known(p, r.live.in(p), full) && p.recalled != nil {
+			doubtful = append(doubtful, p)
 		}
-		all := e.known(p, r.live.in(p), full)
-		if p.recalled != nil && !all {
-			if err := e.anew(ctx, r, p, lists, full); err != nil {
-				return nil, err
-			}
-		}
+	}
+	if err := e.anew(ctx, r, doubtful, lists, full); err != nil {
+		return nil, err
 	}
 	for _, p := range r.Kustomizations {
 		if p.owesPrunes() {
@@ -143,15 +141,17 @@ func (e *Engine) unknown(ctx context.Context, r *Run, lists kindLists) (kindList
 	return full, nil
 }
 
-// anew renders p, which was recalled, after all, and decides again what earlier
-// runs know of it.
-func (e *Engine) anew(ctx context.Context, r *Run, p *Planned, lists, full kindLists) error {
-	if err := e.resolveAnew(ctx, r, p, lists); err != nil {
+// anew renders ps, which were recalled, after all, and decides again what earlier
+// runs know of them.
+func (e *Engine) anew(ctx context.Context, r *Run, ps []*Planned, lists, full kindLists) error {
+	if err := e.resolveAnew(ctx, r, ps, lists); err != nil {
 		return err
 	}
-	e.checkNamespaces(r, p)
-	e.sumUp(p)
-	e.known(p, r.live.in(p), full)
+	for _, p := range ps {
+		e.checkNamespaces(r, p)
+		e.sumUp(p)
+		e.known(p, r.live.in(p), full)
+	}
 	return nil
 }
 

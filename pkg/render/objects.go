@@ -20,7 +20,7 @@ import (
 // finish turns what kustomize built into the result: checked, substituted,
 // decoded, each object with the place in the source that it came from.
 func (b *build) finish(m built) (*Result, error) {
-	r := &Result{Files: b.fs.files(), files: b.fs.cache, docs: map[place]object.Document{}, tree: b.tree}
+	r := &Result{Files: b.fs.files(), files: b.fs.cache, docs: map[place]bool{}, tree: b.tree}
 	where := newLocator(b)
 	subst := newSubstitution(b)
 	sum := sha256.New()
@@ -45,6 +45,7 @@ func (b *build) finish(m built) (*Result, error) {
 			errs = append(errs, o.fail("cannot be encoded: "+b.scrub(plain(err.Error())), ""))
 			continue
 		}
+		m.resources[i] = nil // what is made of it takes its place in memory
 		data, text, failed := subst.apply(res, o, data, text)
 		if len(failed) > 0 {
 			errs = append(errs, failed...)
@@ -61,7 +62,7 @@ func (b *build) finish(m built) (*Result, error) {
 		}
 		r.Objects = append(r.Objects, objects...)
 		if o.doc != nil {
-			r.docs[place{o.file, o.line}] = *o.doc
+			r.docs[place{o.file, o.line}] = true
 		}
 	}
 	if subst.active {

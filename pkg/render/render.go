@@ -140,6 +140,7 @@ func (b *build) run() (*Result, error) {
 	if err != nil {
 		return nil, b.explain(err)
 	}
+	defer clear(b.parsed) // the result holds on to b
 	return b.finish(built)
 }
 

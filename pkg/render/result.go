@@ -3,7 +3,9 @@ package render
 import (
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 	"sigs.k8s.io/kustomize/api/resource"
@@ -24,8 +26,11 @@ type Result struct {
 	Digest string
 
 	files map[string][]byte
-	docs  map[place]object.Document
+	docs  map[place]bool // which have one
 	tree  *tree
+
+	mu     sync.Mutex
+	parsed map[string][]object.Document // of the files that were asked for
 }
 
 // place is a line of a file.
@@ -45,8 +50,26 @@ func (r *Result) Source(file string) ([]byte, bool) {
 // and positions; false for what a generator made, a remote base has, or
 // cannot be told.
 func (r *Result) Document(o object.Object) (object.Document, bool) {
-	d, ok := r.docs[place{o.File, o.Line}]
-	return d, ok
+	if !r.docs[place{o.File, o.Line}] {
+		return object.Document{}, false
+	}
+	// Parsed again for the few that are asked for: to keep all would be more than
+	// all objects take.
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	docs, ok := r.parsed[o.File]
+	if !ok {
+		if r.parsed == nil {
+			r.parsed = map[string][]object.Document{}
+		}
+		docs = documents(o.File, r.files[o.File])
+		r.parsed[o.File] = docs
+	}
+	i := slices.IndexFunc(docs, func(d object.Document) bool { return d.Line == o.Line })
+	if i < 0 {
+		return object.Document{}, false
+	}
+	return docs[i], true
 }
 
 // NamespaceLine is the line that puts the objects of objFile into their
