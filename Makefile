@@ -34,12 +34,14 @@ plugins: ## Build bin/kubectl-gitops and one binary a plugin, without the devclu
 devcluster: ## Build bin/devcluster; once, then again when what goes into it changes
 	@sh cmd/devcluster/build.sh bin/devcluster
 
-# For the demo and the tests: sops, age-keygen and crane, go.mod has their versions; and a registry.
+# For the demo and the tests: sops, age-keygen and crane, go.mod has their versions; the demo's registry, and the
+# reference that it is held to, whose version a module of its own has.
 .PHONY: tools
 tools:
 	$(GO) build $(FLAGS) -ldflags '-s -w' -buildvcs=false -o bin/ github.com/getsops/sops/v3/cmd/sops filippo.io/age/cmd/age-keygen \
 		github.com/google/go-containerregistry/cmd/crane ./cmd/release
 	$(GO) build $(FLAGS) -ldflags '-s -w' -buildvcs=false -o bin/demo-registry ./testdata/registry
+	cd testdata/distribution && $(GO) build -trimpath -ldflags '-s -w' -buildvcs=false -o '$(CURDIR)/bin/reference-registry' .
 
 # The real krew, for the tests of what is published; a module of its own has its version.
 .PHONY: krew

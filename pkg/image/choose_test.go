@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -325,6 +326,19 @@ func TestChoosesWhatFluxChooses(t *testing.T) {
 			if err == nil && (len(possible) > 1) != (len(c.Warnings) > 0) {
 				t.Fatalf("%s, filtered, of %v: Flux chooses one of %v, warnings %v", spec, tags, possible, c.Warnings)
 			}
+		}
+	}
+}
+
+func TestValidTag(t *testing.T) {
+	grammar := regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`) // as the specification has it
+	tags := []string{"", "a", "_", ".a", "-a", "a.b-c_D9", "a/b", "a:b", "ä", "a\n", "a b", "\xff", strings.Repeat("a", 128), strings.Repeat("a", 129)}
+	for c := range 256 {
+		tags = append(tags, string([]byte{byte(c)}), string([]byte{'a', byte(c)}))
+	}
+	for _, tag := range tags {
+		if got, want := ValidTag(tag), grammar.MatchString(tag); got != want {
+			t.Errorf("%q: %v, want %v", tag, got, want)
 		}
 	}
 }

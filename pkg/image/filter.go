@@ -12,9 +12,17 @@ import (
 
 // ValidTag reports whether a registry can hold s as a tag (the grammar of the
 // OCI distribution specification).
-func ValidTag(s string) bool { return tagGrammar.MatchString(s) }
-
-var tagGrammar = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+func ValidTag(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_':
+		case i > 0 && (c == '.' || c == '-'):
+		default:
+			return false
+		}
+	}
+	return 0 < len(s) && len(s) <= 128
+}
 
 func compileAll(patterns []string) ([]*regexp.Regexp, error) {
 	var out []*regexp.Regexp

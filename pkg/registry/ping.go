@@ -2,6 +2,8 @@ package registry
 
 import (
 	"bytes"
+	"crypto/tls"
+	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -15,6 +17,7 @@ type ping struct {
 	status int // 0: not asked yet
 	header http.Header
 	body   []byte
+	err    error // it speaks http, and https was tried: so it will be for each repository
 }
 
 // isPing reports whether a request is that question.
@@ -39,8 +42,14 @@ func (p *polite) pinged(r *http.Request, ask func(*http.Request) (*http.Response
 
 	known.mu.Lock()
 	defer known.mu.Unlock()
+	if known.err != nil {
+		return nil, known.err
+	}
 	if known.status == 0 {
 		resp, err := ask(r)
+		if plain := (tls.RecordHeaderError{}); errors.As(err, &plain) && string(plain.RecordHeader[:]) == "HTTP/" {
+			known.err = err
+		}
 		if err != nil || resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusUnauthorized {
 			return resp, err
 		}

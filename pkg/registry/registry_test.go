@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -321,8 +323,8 @@ func TestARateLimitHoldsForAll(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The second time of api, then the ping and the tags of web.
-	if len(w.all) < 3 {
+	// The second time of api, then the tags of web.
+	if len(w.all) < 2 {
 		t.Errorf("waited %v", w.all)
 	}
 }
@@ -418,5 +420,37 @@ func TestInterrupted(t *testing.T) {
 	_, err := tags(t.Context(), c, Request{Image: s.host() + "/team/api", Timeout: 50 * time.Millisecond})
 	if err == nil || !strings.Contains(err.Error(), "no answer within 50ms") {
 		t.Error(err)
+	}
+}
+
+// A registry on loopback is tried over https first, which it may not speak. Once is enough.
+func TestHowToLogInIsAskedOnce(t *testing.T) {
+	s := newServer(t)
+	var connections atomic.Int32
+	plain := httptest.NewUnstartedServer(s.registry)
+	plain.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	plain.Config.ErrorLog = quiet
+	plain.Start()
+	t.Cleanup(plain.Close)
+	var requests []Request
+	for i := range 60 {
+		name := fmt.Sprintf("team/app%d", i)
+		s.push(t, name, "1.0.0")
+		requests = append(requests, Request{Image: strings.TrimPrefix(plain.URL, "http://") + "/" + name})
+	}
+	c, _ := client()
+	c.Concurrency = 4
+	for _, a := range c.All(t.Context(), requests) {
+		if a.Err != nil {
+			t.Fatal(a.Err)
+		}
+	}
+	// One each for https and http to ask, and some that serve all the rest.
+	if n := connections.Load(); n > 20 {
+		t.Errorf("%d connections for %d questions", n, len(requests))
 	}
 }

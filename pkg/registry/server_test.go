@@ -7,14 +7,13 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
+
+	demo "github.com/kubectl-gitops/kubectl-gitops/pkg/registry/server"
 )
 
 // server is go-containerregistry's registry on loopback, with what the real ones
@@ -30,7 +29,6 @@ type server struct {
 
 	mu       sync.Mutex
 	requests []string
-	tags     map[string][]string // pages are cut from these: the handler sorts anew each time
 }
 
 // quiet is the log of servers.
@@ -38,7 +36,7 @@ var quiet = log.New(io.Discard, "", 0)
 
 func newServer(t *testing.T) *server {
 	t.Helper()
-	s := &server{registry: ggcr.New(ggcr.Logger(quiet)), tags: map[string][]string{}}
+	s := &server{registry: demo.Pages(ggcr.New(ggcr.Logger(quiet)))}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(s.Close)
 	return s
@@ -59,9 +57,6 @@ func (s *server) push(t *testing.T, repository string, tags ...string) {
 			t.Fatalf("push %s: %d %s", tag, w.Code, w.Body)
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.tags, repository)
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -91,10 +86,6 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
 		return
 	}
-	if strings.HasSuffix(r.URL.Path, "/tags/list") {
-		s.page(w, r, repository)
-		return
-	}
 	s.registry.ServeHTTP(w, r)
 }
 
@@ -122,36 +113,6 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_ = json.NewEncoder(w).Encode(map[string]string{"token": tokenFor(scope)})
-}
-
-// page answers with n tags behind last, and where the next page is.
-func (s *server) page(w http.ResponseWriter, r *http.Request, repository string) {
-	s.mu.Lock()
-	all, ok := s.tags[repository]
-	s.mu.Unlock()
-	if !ok {
-		answer := httptest.NewRecorder()
-		s.registry.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, r.URL.Path, nil))
-		var list struct{ Tags []string }
-		if answer.Code != http.StatusOK || json.Unmarshal(answer.Body.Bytes(), &list) != nil {
-			w.WriteHeader(answer.Code)
-			_, _ = w.Write(answer.Body.Bytes())
-			return
-		}
-		all = list.Tags
-		s.mu.Lock()
-		s.tags[repository] = all
-		s.mu.Unlock()
-	}
-	if last := r.FormValue("last"); last != "" {
-		i, _ := slices.BinarySearch(all, last)
-		all = all[i+1:]
-	}
-	if n, err := strconv.Atoi(r.FormValue("n")); err == nil && n < len(all) {
-		all = all[:n]
-		w.Header().Set("Link", fmt.Sprintf(`</v2/%s/tags/list?n=%d&last=%s>; rel="next"`, repository, n, url.QueryEscape(all[n-1])))
-	}
-	_ = json.NewEncoder(w).Encode(map[string]any{"name": repository, "tags": all})
 }
 
 func refuse(w http.ResponseWriter, status int, code, message string) {

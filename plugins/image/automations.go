@@ -192,6 +192,12 @@ func (t *tree) gitRepository(ref image.Ref, near string) (out flux.GitRepository
 // credentials, where it is that one; else its URL, with the credentials that it
 // names.
 func (u *update) upstream(ctx context.Context, a *automation, repo flux.GitRepository) (*source.Upstream, error) {
+	if u.up != nil && u.up.URL == "" {
+		// A copy without a remote can only be looked at, and is what there is to look at.
+		u.warn(image.Problem{Code: "image-local", File: repo.Object.File, Line: repo.Object.Line, Object: repo.Where(),
+			Message: "this checkout has no remote: it is taken to be " + source.ShownURL(repo.Spec.URL), Hint: "git remote add origin " + source.ShownURL(repo.Spec.URL)})
+		return u.up, nil
+	}
 	if u.up != nil {
 		if at, err := u.up.At(repo.Spec.URL); at != nil || err != nil {
 			return at, err
@@ -216,6 +222,9 @@ func (u *update) upstream(ctx context.Context, a *automation, repo flux.GitRepos
 	return at, err
 }
 
+// errNowhere is of a Secret that nobody has; what there is to say of it is said.
+var errNowhere = errors.New("")
+
 // gitAuth is what the server of a GitRepository may be shown: what its Secrets
 // hold. What the command line gives is for one server: that of the source or, of
 // a cluster's automations, that of the first one.
@@ -223,6 +232,9 @@ func (u *update) gitAuth(ctx context.Context, a *automation, repo flux.GitReposi
 	c := source.Credentials{Where: repo.Where(), Provider: repo.Spec.Provider}
 	read := func(field, name string) (data map[string]string, where string, err error) {
 		found, where, why := u.secrets().secret(ctx, image.Ref{Namespace: repo.Namespace, Name: name}, cmp.Or(repo.Object.File, a.File))
+		if found == nil && where == "" {
+			return nil, "", fmt.Errorf("%s: %s%w", field, why, errNowhere)
+		}
 		if found == nil {
 			return nil, "", errors.New(field + ": " + why)
 		}
@@ -255,11 +267,16 @@ func (u *update) gitAuth(ctx context.Context, a *automation, repo flux.GitReposi
 	}
 	if ref := repo.Spec.SecretRef; ref != nil {
 		data, where, err := read("spec.secretRef", ref.Name)
-		if err != nil {
+		switch {
+		case err == nil:
+			c.Data, c.Where = data, where
+			u.gitSecret = repo.Namespace + "/" + ref.Name
+		case errors.Is(err, errNowhere) && u.tree.live == nil && c.Provider != "github":
+			u.warn(image.Problem{Code: "image-credentials", File: repo.Object.File, Line: repo.Object.Line, Object: repo.Where(),
+				Message: err.Error() + "; what ssh and Git's credential helpers have for that server is used"})
+		default:
 			return source.Auth{}, err
 		}
-		c.Data, c.Where = data, where
-		u.gitSecret = repo.Namespace + "/" + ref.Name
 	}
 	return u.auth.WithSecret(ctx, repo.Spec.URL, c)
 }

@@ -205,8 +205,10 @@ func (s *secrets) find(ctx context.Context, kind string, ref image.Ref, near str
 	if s.tree.live == nil {
 		why += " in the source"
 	}
-	for _, p := range s.problems {
-		why += "; " + p.Error()
+	if n := len(s.problems); n > 1 {
+		why += fmt.Sprintf("; %d sealed files that could have it do not open, of them %s", n, s.problems[0].Error())
+	} else if n == 1 {
+		why += "; " + s.problems[0].Error()
 	}
 	live, notThere := s.fromCluster(ctx, kind, ref)
 	if live == nil {
@@ -262,14 +264,15 @@ func (s *secrets) fromCluster(ctx context.Context, kind string, ref image.Ref) (
 	return a.kept, a.why
 }
 
-// secret is the data of a Secret, nil with a reason where there is none.
+// secret is the data of a Secret, nil with a reason where there is none: where is
+// "" then, but of one that is there and does not open.
 func (s *secrets) secret(ctx context.Context, ref image.Ref, near string) (data map[string][]byte, where, why string) {
 	k, why := s.find(ctx, "Secret", ref, near)
 	switch {
 	case k == nil:
 		return nil, "", why
 	case k.err != nil:
-		return nil, "", k.where + ": " + k.err.Error() + s.unopened(k.file)
+		return nil, k.where, k.where + ": " + k.err.Error() + s.unopened(k.file)
 	}
 	return k.data, k.where, ""
 }

@@ -120,11 +120,10 @@ func TestAnotherRepositoryWithItsOwnSecrets(t *testing.T) {
 	secrets, vars := sealed(t, secretYAML("git", map[string]string{"username": "bot", "password": "of the robot", "ca.crt": ca})+
 		secretYAML("signing", map[string]string{"git.asc": key, "passphrase": "of the key"}))
 	auto := strings.Replace(automationYAML("web", "      signingKey: {type: gpg, secretRef: {name: signing}}\n"), "name: flux-system}\n  git", "name: other}\n  git", 1)
+	source := "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {name: other, namespace: flux-system}\nspec:\n  interval: 1m\n  url: " +
+		srv.URL + "/fleet.git\n  ref: {branch: main}\n  secretRef: {name: git}\n"
 	f, host, push := fleet(t, map[string]string{
-		"clusters/vps/auto.yaml": auto,
-		"clusters/vps/git.yaml":  secrets,
-		"clusters/vps/source.yaml": "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {name: other, namespace: flux-system}\nspec:\n  interval: 1m\n  url: " +
-			srv.URL + "/fleet.git\n  ref: {branch: main}\n  secretRef: {name: git}\n",
+		"clusters/vps/auto.yaml": auto, "clusters/vps/git.yaml": secrets, "clusters/vps/source.yaml": source,
 		"clusters/vps/web.yaml": repository("web", "v1", "HOST/team/web", "") + policy("web", "v1", strings.Replace(semver, "name: api", "name: web", 1)),
 	})
 	push("team/web", "1.0.0", "2.0.0")
@@ -150,6 +149,15 @@ func TestAnotherRepositoryWithItsOwnSecrets(t *testing.T) {
 			t.Errorf("%q is told:\n%s%s", secret, out, errs)
 		}
 	}
+	// A Secret that is nowhere leaves what ssh and Git have for that server, and that is not the user's token for his own.
+	f.commit("nowhere", map[string]string{"clusters/vps/source.yaml": strings.Replace(source, "{name: git}", "{name: nowhere}", 1)})
+	_, errs, code = f.update("--policy", "web="+host+"/team/web:3.0.0")
+	if code != 1 || !slices.Equal(srv.seen, []string{"bot:of the robot"}) {
+		t.Errorf("%d; the server was shown %q", code, srv.seen)
+	}
+	check(t, "stderr", errs, "warning: clusters/vps/source.yaml:1: gitrepository/other in flux-system: spec.secretRef: there is no Secret flux-system/nowhere in the source",
+		"what ssh and Git's credential helpers have for that server is used", "error: "+srv.URL+"/fleet.git: ")
+
 	repo, err := gogit.PlainOpen(other.bare)
 	if err != nil {
 		t.Fatal(err)
@@ -160,6 +168,29 @@ func TestAnotherRepositoryWithItsOwnSecrets(t *testing.T) {
 	}
 	if _, err := commit.Verify(public); err != nil {
 		t.Error(err)
+	}
+}
+
+// A copy without a remote is what a GitRepository means then: it can be looked at, and mended.
+func TestACopyWithoutARemote(t *testing.T) {
+	f, host, _ := fleet(t, map[string]string{
+		"apps/api/deployment.yaml": strings.Replace(strings.Replace(deployment, `"HOST/team/api:1.0.0"`, "sha-42ea07da", 1), "flux-system:api", "flux-system:api:tag", 1),
+		"clusters/vps/gotk-sync.yaml": "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {name: flux-system, namespace: flux-system}\n" +
+			"spec: {interval: 1m, url: 'ssh://git@git.invalid/team/fleet', ref: {branch: main}, secretRef: {name: flux-system}}\n",
+	})
+	f.in(f.work, "remote", "remove", "origin")
+	out, errs, code := f.update("--repair", "--dry-run")
+	if code != 1 {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+	check(t, "stdout", out, "+        image: "+host+`/team/api:sha-42ea07da # {"$imagepolicy": "flux-system:api"}`)
+	check(t, "stderr", errs, "warning: clusters/vps/gotk-sync.yaml:1: gitrepository/flux-system in flux-system: this checkout has no remote: it is taken to be ssh://git@git.invalid/team/fleet")
+	out, errs, code = f.update("--repair", "--no-push")
+	if code != 0 || !strings.HasSuffix(out, " to branch gitops/image-update of "+f.work+"\n") {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+	if _, errs, code := f.update("--repair"); code != 1 || !strings.Contains(errs, "has no remote to push to") {
+		t.Errorf("%d\n%s", code, errs)
 	}
 }
 

@@ -53,6 +53,10 @@ func (u *update) checkMarkers() {
 			warn("image-marker-namespace", "an automation takes policies of its own namespace only, and none in "+ref.Namespace+" writes to "+m.file+": Flux ignores this marker too",
 				"move the policy to the automation's namespace, or add an automation in "+ref.Namespace)
 		}
+		// Where the policy has chosen, writing refuses it.
+		if why := m.Nonsense(); why != "" && !slices.ContainsFunc(u.chosen, func(d decision) bool { return d.policy.Ref == ref && d.image.Tag != "" }) {
+			warn("image-marker-nonsense", why, u.env.Command("image")+" update --repair")
+		}
 		if _, ok := overrides[m.tree]; !ok {
 			overrides[m.tree] = findOverrides(m.tree)
 		}

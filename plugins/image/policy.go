@@ -82,10 +82,15 @@ func runPolicy(ctx context.Context, c *cobra.Command, env *cli.Env, o *policyOpt
 		rows = append(rows, row)
 		if o.explain {
 			fmt.Fprintf(&s.text, "%s (%s)\n", printable(t.short(d.policy.Ref)), printable(at(d.policy.Declared)))
-			if len(d.choice.Verdicts) > 0 {
+			switch {
+			case len(d.choice.Verdicts) > 0:
 				s.explain(d.choice)
-				fmt.Fprintln(&s.text)
+			case d.suspended != "":
+				fmt.Fprintln(&s.text, d.suspended)
+			case len(d.problems) > 0:
+				fmt.Fprintln(&s.text, "failed: "+printable(d.problems[0].Message))
 			}
+			fmt.Fprintln(&s.text)
 		}
 	}
 	switch {

@@ -48,10 +48,13 @@ func (u *update) sent(g *group, done *outcome, pushed *source.PushResult) {
 		last[i].Pushed, last[i].PullRequest = true, pushed.PullRequest
 	}
 	for _, c := range last {
-		if pushed == nil {
+		switch {
+		case pushed == nil && g.up.Name == "":
+			fmt.Fprintf(&u.text, "committed %s to branch %s of %s\n", short(c.SHA), leftBranch, g.up.Checkout.Dir)
+		case pushed == nil:
 			fmt.Fprintf(&u.text, "committed %s to branch %s of %s; not pushed: git push %s %s:%s\n",
 				short(c.SHA), leftBranch, g.up.Checkout.Dir, g.up.Name, leftBranch, g.base.Branch)
-		} else {
+		default:
 			fmt.Fprintf(&u.text, "pushed %s to %s of %s\n", short(c.SHA), g.base.Branch, g.up.URL)
 		}
 	}

@@ -205,6 +205,11 @@ func TestRepairOfARepository(t *testing.T) {
 		t.Error(code)
 	}
 	check(t, "stderr", errs, "error: apps/api/deployment.yaml:10: imagepolicy/api in flux-system: image is the bare tag sha-42ea07da, not a reference", "kubectl gitops image update --repair")
+	// The tag is told, too, where there is nothing to choose from.
+	f.commit("gone", map[string]string{"apps/api/image.yaml": repository("api", "v1", "127.0.0.1:1/team/api", "") + policy("api", "v1", semver)})
+	_, errs, _ = f.update("--dry-run")
+	check(t, "stderr", errs, "warning: apps/api/deployment.yaml:10: imagepolicy/api in flux-system: image is the bare tag sha-42ea07da, not a reference", "hint: kubectl gitops image update --repair")
+	f.commit("back", map[string]string{"apps/api/image.yaml": repository("api", "v1", host+"/team/api", "") + policy("api", "v1", semver)})
 	out, errs, code := f.update("--repair")
 	if code != 0 {
 		t.Fatalf("%d\n%s%s", code, out, errs)

@@ -28,7 +28,7 @@ type Registry struct {
 // New makes a registry that has one user. Nobody else may read or write; with
 // user "" everybody may.
 func New(user, password string) *Registry {
-	return &Registry{user: user, password: password, tokens: map[string]string{}, images: ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))}
+	return &Registry{user: user, password: password, tokens: map[string]string{}, images: Pages(ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0))))}
 }
 
 // ServeHTTP is the registry's API under /v2/, and the token server's under /token
