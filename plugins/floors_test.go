@@ -26,6 +26,7 @@ var floors = map[string]struct {
 	"pkg/source":           {values, "edge: Git and the disk"},
 	"pkg/bench":            {nil, "tests: figures into docs/benchmarks.md"},
 	"pkg/source/gitserver": {nil, "tests: real Git servers"},
+	"pkg/source/s3server":  {nil, "tests: an S3 server"},
 	"pkg/secret":           {values, "edge: keys"},
 	"pkg/render":           {values, "edge: kustomize, in memory"},
 	"pkg/registry":         {values, "edge: OCI registries"},

@@ -48,6 +48,9 @@ func TestScripts(t *testing.T) {
 			"artifactserver": artifactServer,
 			"pushartifact":   pushArtifact,
 			"signingkey":     signingKey,
+			"bucketserver":   bucketServer,
+			"putobjects":     putObjects,
+			"serveartifact":  serveArtifact,
 		},
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"time"
@@ -92,10 +93,7 @@ const logBytes = 16 << 10
 // Logs are the last lines that a container wrote, those of its previous run
 // where previous says so.
 func (c *Cluster) Logs(ctx context.Context, namespace, pod, container string, previous bool, lines int) ([]byte, error) {
-	config := rest.CopyConfig(c.config)
-	config.APIPath, config.GroupVersion = "/api", &schema.GroupVersion{Version: "v1"}
-	config.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
-	client, err := rest.RESTClientFor(config)
+	client, err := c.core()
 	if err != nil {
 		return nil, err
 	}
@@ -106,4 +104,28 @@ func (c *Cluster) Logs(ctx context.Context, namespace, pod, container string, pr
 		return nil, fmt.Errorf("logs of container %s: %w", container, err)
 	}
 	return data, nil
+}
+
+// core is a client for what is below the objects of the core API.
+func (c *Cluster) core() (*rest.RESTClient, error) {
+	config := rest.CopyConfig(c.config)
+	config.APIPath, config.GroupVersion = "/api", &schema.GroupVersion{Version: "v1"}
+	config.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
+	return rest.RESTClientFor(config)
+}
+
+// FromService is what the server behind a port of a Service answers to a GET of
+// path, in http or https as scheme says, asked through the API server: it can be had where the cluster's
+// own network cannot. It takes the right to get services/proxy.
+func (c *Cluster) FromService(ctx context.Context, scheme, namespace, name, port, path string) (io.ReadCloser, error) {
+	client, err := c.core()
+	if err != nil {
+		return nil, err
+	}
+	body, err := client.Get().Namespace(namespace).Resource("services").Name(scheme + ":" + name + ":" + port).SubResource("proxy").Suffix(path).Stream(ctx)
+	if err != nil {
+		id := object.ID{Kind: "Service", Namespace: namespace, Name: name}
+		return nil, c.refusal(err, "get", Resource{schema.GroupVersionResource{Version: "v1", Resource: "services/proxy"}, "Service", true}, id, nil)
+	}
+	return body, nil
 }

@@ -43,10 +43,13 @@ func (e *Engine) FromCluster(ctx context.Context, ref string) error {
 	kind, name := k.SourceRef()
 	id := sourceID(kind, name)
 	o, why := e.sourceObject(ctx, r, id)
-	if why != "" {
+	if why != "" && kind != sourcev1.ExternalArtifactKind {
 		return &Refused{Code: "no-source", Msg: fmt.Sprintf("%s, the source of %s: %s", id, k.Ref, why), Fix: elsewhere}
 	}
 	e.progress(k.Ref, "fetching "+id.String())
+	if ref != "" && (kind == sourcev1.BucketKind || kind == sourcev1.ExternalArtifactKind) {
+		return &Refused{Code: "source", Msg: id.String() + ": there is nothing that --ref could choose in it", Fix: "leave --ref out"}
+	}
 	switch kind {
 	case sourcev1.GitRepositoryKind:
 		var git flux.GitRepository
@@ -55,8 +58,15 @@ func (e *Engine) FromCluster(ctx context.Context, ref string) error {
 		}
 	case sourcev1.OCIRepositoryKind:
 		e.Source, err = e.rootArtifact(ctx, r, id, o, ref)
+	case sourcev1.BucketKind:
+		var bucket flux.Bucket
+		if bucket, err = flux.ParseBucket(o); err == nil {
+			e.Source, err = e.fetchBucket(ctx, r, id, bucket)
+		}
+	case sourcev1.ExternalArtifactKind:
+		e.Source, err = e.fetchExternal(ctx, id)
 	default:
-		return &Refused{Code: "unsupported-source", Msg: id.String() + ": this version reads GitRepository and OCIRepository", Fix: elsewhere}
+		return &Refused{Code: "unsupported-source", Msg: id.String() + " is not of a kind that Flux has as a source", Fix: elsewhere}
 	}
 	if err != nil {
 		if ctx.Err() != nil {

@@ -150,12 +150,8 @@ func (e *Engine) openOCI(ctx context.Context, r *Run, id object.ID, oci flux.OCI
 		}
 		request.DockerConfigs = append(request.DockerConfigs, []byte(config))
 	}
-	if s.CertSecretRef != nil {
-		data, err := e.sourceSecret(ctx, r, oci.Namespace, s.CertSecretRef, "certificates")
-		if err != nil {
-			return nil, want, err
-		}
-		request.TLS = registry.TLS{CA: []byte(firstOf(data["ca.crt"], data["caFile"])), Cert: []byte(firstOf(data["tls.crt"], data["certFile"])), Key: []byte(firstOf(data["tls.key"], data["keyFile"]))}
+	if request.TLS.CA, request.TLS.Cert, request.TLS.Key, err = e.sourceCertificates(ctx, r, oci.Namespace, s.CertSecretRef); err != nil {
+		return nil, want, err
 	}
 	if request.Proxy, err = e.sourceProxy(ctx, r, oci.Namespace, s.ProxySecretRef); err != nil {
 		return nil, want, err

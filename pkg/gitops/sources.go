@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -34,7 +35,9 @@ func (e *sourceError) Hint() string { return e.hint }
 func sourceFailed(id object.ID, code string, err error) *sourceError {
 	e := &sourceError{code: code, message: id.String() + ": " + err.Error()}
 	if already := (*sourceError)(nil); errors.As(err, &already) && already.code != "" {
-		return already
+		if e.code = already.code; strings.HasPrefix(already.message, id.String()) {
+			return already
+		}
 	}
 	var hinted interface{ Hint() string }
 	if errors.As(err, &hinted) {
@@ -78,6 +81,17 @@ func (e *Engine) artifact(ctx context.Context, r *Run, of flux.Ref, id object.ID
 	if slices.Contains(within, id) {
 		return fail("no-source", errors.New("it includes itself"))
 	}
+	if id.Kind == sourcev1.ExternalArtifactKind {
+		e.progress(of, "fetching "+id.String())
+		a := artifact{}
+		if s, err := e.fetchExternal(ctx, id); err != nil {
+			a.err = sourceFailed(id, "source", err)
+		} else {
+			a.snapshot = s
+		}
+		r.artifacts[id] = a
+		return a
+	}
 	var a artifact
 	switch o, why := e.sourceObject(ctx, r, id); {
 	case why != "":
@@ -96,8 +110,18 @@ func (e *Engine) artifact(ctx context.Context, r *Run, of flux.Ref, id object.ID
 			break
 		}
 		a = e.ociArtifact(ctx, r, of, id, oci)
+	case id.Kind == sourcev1.BucketKind:
+		bucket, err := flux.ParseBucket(o)
+		if err != nil {
+			a = artifact{err: &sourceError{code: "no-source", message: err.Error()}}
+			break
+		}
+		e.progress(of, "fetching "+id.String())
+		if a.snapshot, err = e.fetchBucket(ctx, r, id, bucket); err != nil {
+			a = artifact{err: sourceFailed(id, "source", err)}
+		}
 	default:
-		a = artifact{err: &sourceError{"unsupported-source", id.String() + ": this version reads GitRepository and OCIRepository", leaveToFlux}}
+		a = artifact{err: &sourceError{"unsupported-source", id.String() + " is not of a kind that Flux has as a source", leaveToFlux}}
 	}
 	r.artifacts[id] = a
 	return a
@@ -122,13 +146,15 @@ func (e *Engine) sourceObject(ctx context.Context, r *Run, id object.ID) (o obje
 	return object.Object{Unstructured: live}, ""
 }
 
-// gitArtifact is the repository at hand where the URL names it, else fetched.
+// gitArtifact is the repository at hand where the URL names it, and the ref does
+// not say another state of it; else fetched.
 func (e *Engine) gitArtifact(ctx context.Context, r *Run, of flux.Ref, id object.ID, git flux.GitRepository, within []object.ID) artifact {
-	a := artifact{snapshot: e.Source, atHand: e.Source.Is(git.Spec.URL)}
+	same := e.Source.Is(git.Spec.URL)
+	a := artifact{snapshot: e.Source, atHand: same && !e.pinned(ctx, r, git)}
 	var err error
 	if !a.atHand {
 		e.progress(of, "fetching "+source.ShownURL(git.Spec.URL))
-		if a.snapshot, err = e.fetchGit(ctx, r, git, "", false); err != nil {
+		if a.snapshot, err = e.fetchGit(ctx, r, git, "", same); err != nil {
 			return artifact{err: sourceFailed(id, "source", err)}
 		}
 	}
@@ -146,6 +172,38 @@ func (e *Engine) gitArtifact(ctx context.Context, r *Run, of flux.Ref, id object
 		return artifact{err: sourceFailed(id, "source", err)}
 	}
 	return a
+}
+
+// pinned reports whether a GitRepository of the repository at hand is of another
+// state of it than the one at hand: a commit, a tag or a range of them, or a
+// branch that is neither the one at hand nor the one that the root follows. What
+// runs from a release must not become what is being worked on.
+func (e *Engine) pinned(ctx context.Context, r *Run, git flux.GitRepository) bool {
+	ref := reference(git)
+	if ref == (source.Reference{}) {
+		return false
+	}
+	if r.Root != nil {
+		if kind, name := r.Root.SourceRef(); kind == sourcev1.GitRepositoryKind {
+			if o, why := e.sourceObject(ctx, r, sourceID(kind, name)); why == "" {
+				root, err := flux.ParseGitRepository(o)
+				if err == nil && e.Source.Is(root.Spec.URL) && reference(root) == ref {
+					return false
+				}
+			}
+		}
+	}
+	branchAlone := ref == source.Reference{Branch: ref.Branch}
+	return !branchAlone || e.Source.Branch != "" && e.Source.Branch != ref.Branch
+}
+
+// reference is spec.ref.
+func reference(git flux.GitRepository) source.Reference {
+	ref := git.Spec.Reference
+	if ref == nil {
+		return source.Reference{}
+	}
+	return source.Reference{Branch: ref.Branch, Tag: ref.Tag, SemVer: ref.SemVer, Name: ref.Name, Commit: ref.Commit}
 }
 
 // verifyGit checks the signatures that spec.verify asks for.
@@ -211,10 +269,7 @@ func (e *Engine) fetchGit(ctx context.Context, r *Run, git flux.GitRepository, o
 	if other != "" {
 		return source.Open(ctx, open)
 	}
-	ref := source.Reference{}
-	if s.Reference != nil {
-		ref = source.Reference{Branch: s.Reference.Branch, Tag: s.Reference.Tag, SemVer: s.Reference.SemVer, Name: s.Reference.Name, Commit: s.Reference.Commit}
-	}
+	ref := reference(git)
 	suspended, revision, err := e.suspendedAt(ctx, r, sourceID(sourcev1.GitRepositoryKind, git.Ref), s.Suspend)
 	if err != nil {
 		return nil, err

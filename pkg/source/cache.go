@@ -18,7 +18,7 @@ import (
 	"github.com/go-git/go-git/v5/storage/memory"
 )
 
-// maxCache is how many bytes of packs are kept; the ones that were not used for longest go first.
+// maxCache is how many bytes are kept; the ones that were not used for longest go first.
 const maxCache = 512 << 20
 
 // packCache keeps what servers sent of single commits: one pack a commit with all of its files, named
@@ -51,8 +51,7 @@ func (c packCache) load(r remote, h plumbing.Hash, store *memory.Storage) bool {
 	if !c.read(name, h, store) {
 		return false
 	}
-	now := time.Now()
-	_ = os.Chtimes(name, now, now) // used
+	kept(c).used(name)
 	return true
 }
 
@@ -80,7 +79,7 @@ const maxBases = 3
 // wanted, and returns them.
 func (c packCache) bases(r remote, wanted []plumbing.Hash, store *memory.Storage) []plumbing.Hash {
 	var out []plumbing.Hash
-	for _, p := range c.packs() {
+	for _, p := range kept(c).files() {
 		hex, ours := strings.CutPrefix(strings.TrimSuffix(p.Name(), ".pack"), c.prefix(r))
 		h := plumbing.NewHash(hex)
 		if ours && !slices.Contains(wanted, h) && len(out) < maxBases && c.read(filepath.Join(string(c), p.Name()), h, store) {
@@ -166,15 +165,24 @@ func (o *objects) closure(h plumbing.Hash) (all []plumbing.Hash, ok bool) {
 
 // save keeps the pack of the commit h.
 func (c packCache) save(r remote, h plumbing.Hash, pack []byte) {
-	name := c.file(r, h)
-	if name == "" || len(pack) == 0 || len(pack) > maxCache/4 || os.MkdirAll(string(c), 0o700) != nil {
+	if len(pack) > 0 {
+		kept(c).write(c.file(r, h), pack)
+	}
+}
+
+// kept is the directory of what servers sent: one file for each thing, each a help alone.
+type kept string
+
+// write makes a file of the directory, and keeps the whole of it within maxCache.
+func (k kept) write(name string, data []byte) {
+	if k == "" || len(data) > maxCache/4 || os.MkdirAll(string(k), 0o700) != nil {
 		return
 	}
-	f, err := os.CreateTemp(string(c), "new-")
+	f, err := os.CreateTemp(string(k), "new-")
 	if err != nil {
 		return
 	}
-	_, err = f.Write(pack)
+	_, err = f.Write(data)
 	if err = cmp.Or(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), name)
 	}
@@ -182,38 +190,44 @@ func (c packCache) save(r remote, h plumbing.Hash, pack []byte) {
 		_ = os.Remove(f.Name())
 		return
 	}
-	c.trim(maxCache)
+	k.trim(maxCache)
 }
 
-// packs are all that are kept, the one that was used last first.
-func (c packCache) packs() []os.FileInfo {
-	if c == "" {
+// files are all of them, the one that was used last first.
+func (k kept) files() []os.FileInfo {
+	if k == "" {
 		return nil
 	}
-	entries, err := os.ReadDir(string(c))
+	entries, err := os.ReadDir(string(k))
 	if err != nil {
 		return nil
 	}
-	var packs []os.FileInfo
+	var out []os.FileInfo
 	for _, e := range entries {
 		info, err := e.Info()
 		switch {
 		case err != nil:
-		case strings.HasSuffix(e.Name(), ".pack"):
-			packs = append(packs, info)
+		case !strings.HasPrefix(e.Name(), "new-"):
+			out = append(out, info)
 		case time.Since(info.ModTime()) > time.Hour: // a process that was killed left it behind
-			_ = os.Remove(filepath.Join(string(c), e.Name()))
+			_ = os.Remove(filepath.Join(string(k), e.Name()))
 		}
 	}
-	slices.SortFunc(packs, func(a, b os.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
-	return packs
+	slices.SortFunc(out, func(a, b os.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
+	return out
 }
 
 // trim removes what was not used for longest until no more than size bytes are left.
-func (c packCache) trim(size int64) {
-	for _, p := range c.packs() {
+func (k kept) trim(size int64) {
+	for _, p := range k.files() {
 		if size -= p.Size(); size < 0 {
-			_ = os.Remove(filepath.Join(string(c), p.Name()))
+			_ = os.Remove(filepath.Join(string(k), p.Name()))
 		}
 	}
+}
+
+// used says that a file was of use.
+func (k kept) used(name string) {
+	now := time.Now()
+	_ = os.Chtimes(name, now, now)
 }

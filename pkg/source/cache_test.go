@@ -234,7 +234,7 @@ func TestSourceCacheIsSharedAndBounded(t *testing.T) {
 	if len(entries) != 2 {
 		t.Errorf("%d files", len(entries))
 	}
-	packCache(dir).trim(1)
+	kept(dir).trim(1)
 	if entries, err = os.ReadDir(dir); err != nil || len(entries) != 0 {
 		t.Errorf("%d files, %v", len(entries), err)
 	}

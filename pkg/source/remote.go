@@ -109,10 +109,10 @@ func openRemote(ctx context.Context, o Options, r remote) (*Snapshot, error) {
 // fetchKept brings what was picked into store: what the cache has of it from there, of the rest
 // only what differs from commits that the cache has.
 func fetchKept(ctx context.Context, o Options, r remote, s session, adv *packp.AdvRefs, pick choice, store *memory.Storage) error {
-	kept := packCache(o.CacheDir)
+	cache := packCache(o.CacheDir)
 	var missing []plumbing.Hash
 	for _, t := range pick.targets {
-		if !kept.load(r, t.hash, store) {
+		if !cache.load(r, t.hash, store) {
 			missing = append(missing, t.hash)
 		}
 	}
@@ -120,10 +120,10 @@ func fetchKept(ctx context.Context, o Options, r remote, s session, adv *packp.A
 		return nil
 	}
 	if !pick.deep {
-		pick.bases = kept.bases(r, missing, store)
+		pick.bases = cache.bases(r, missing, store)
 	}
 	var pack bytes.Buffer
-	if kept != "" && len(pick.targets) == 1 && !pick.deep && len(pick.bases) == 0 {
+	if cache != "" && len(pick.targets) == 1 && !pick.deep && len(pick.bases) == 0 {
 		pick.copy = &pack
 	}
 	err := fetch(ctx, s, adv, pick, store)
@@ -146,9 +146,9 @@ func fetchKept(ctx context.Context, o Options, r remote, s session, adv *packp.A
 	}
 	for _, h := range missing {
 		if pick.copy != nil {
-			kept.save(r, h, pack.Bytes())
-		} else if kept != "" {
-			kept.save(r, h, repack(store, h))
+			cache.save(r, h, pack.Bytes())
+		} else if cache != "" {
+			cache.save(r, h, repack(store, h))
 		}
 	}
 	return nil

@@ -4,12 +4,9 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"path"
 	"strings"
 	"time"
@@ -87,23 +84,12 @@ func Unpack(archive []byte, revision, url string) (*Snapshot, error) {
 	return s, nil
 }
 
-// fileSnapshot is the snapshot of files in memory, by their paths. Those that lead out are refused.
-func fileSnapshot(files map[string][]byte, revision, url string) (*Snapshot, error) {
-	s := &Snapshot{Revision: revision, URL: url, Remotes: []string{url}, Links: map[string]string{}}
+// fileSnapshot is the snapshot of files in memory, by their paths.
+func fileSnapshot(files map[string][]byte, revision, url string) *Snapshot {
 	t := newTree(time.Unix(0, 0).UTC())
 	for name, data := range files {
-		if !fs.ValidPath(name) {
-			return nil, &Error{Where: url, What: fmt.Sprintf("%q is not a path", name)}
-		}
 		t.file(name, false, t.root.mod, memoryFile(data))
 	}
 	t.root.seal(true)
-	s.FS = t
-	return s, nil
-}
-
-// digestIs reports whether data has the digest, sha256:<64 hex>.
-func digestIs(data []byte, digest string) bool {
-	sum := sha256.Sum256(data)
-	return digest == "sha256:"+hex.EncodeToString(sum[:])
+	return &Snapshot{FS: t, Revision: revision, URL: url, Remotes: []string{url}, Links: map[string]string{}}
 }
