@@ -236,6 +236,22 @@ func dirs(prefix string, entries []fs.DirEntry) string {
 	return strings.Join(names, ", ")
 }
 
+// Values reads the NAME=VALUE of --values.
+func Values(c *cobra.Command, args []string) (map[string]string, error) {
+	var out map[string]string
+	for _, arg := range args {
+		name, value, ok := strings.Cut(arg, "=")
+		if !ok || name == "" {
+			return nil, Usage(c, "--values %s: want NAME=VALUE", arg)
+		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		out[name] = value
+	}
+	return out, nil
+}
+
 // Ref reads NAME or NAMESPACE/NAME.
 func Ref(c *cobra.Command, env *Env, arg string) (flux.Ref, error) {
 	ref := flux.Ref{Namespace: DefaultNamespace, Name: arg}

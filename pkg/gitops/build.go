@@ -2,10 +2,8 @@ package gitops
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 
 	"go.yaml.in/yaml/v3"
@@ -62,8 +60,7 @@ func (e *Engine) Build(ctx context.Context, showSecrets bool) ([]Built, error) {
 			b.Objects = slices.Clone(p.objects)
 			if !showSecrets {
 				for _, o := range b.Objects {
-					p.maskSealed(o)
-					maskSecret(o)
+					object.ConcealOne(o.Unstructured, p.secrets(o))
 				}
 			}
 			slices.SortStableFunc(b.Objects, func(x, y object.Object) int {
@@ -96,88 +93,6 @@ func (e *Engine) given(ctx context.Context, r *Run) error {
 		p.finish()
 	}
 	return nil
-}
-
-// masked stands for a value that is not shown.
-const masked = "***"
-
-// sealedValue is what SOPS makes of a value: nothing to hide.
-var sealedValue = regexp.MustCompile(`^"?ENC\[[A-Z0-9_]+,data:`)
-
-// maskSecret hides the values of a Secret, but for those that are still sealed.
-func maskSecret(o object.Object) {
-	if !object.IsSecret(o.GroupVersionKind().GroupKind()) {
-		return
-	}
-	if _, sealed := o.Object["sops"]; sealed {
-		return
-	}
-	for _, field := range []string{"data", "stringData"} {
-		m, _ := o.Object[field].(map[string]any)
-		for k, v := range m {
-			text, _ := v.(string)
-			if plain, err := base64.StdEncoding.DecodeString(text); err == nil && sealedValue.Match(plain) {
-				continue // of a generator, whose input no key opens
-			}
-			m[k] = masked
-		}
-	}
-}
-
-// maskSealed hides the values of o that the file it came from has sealed: an
-// object of any kind can be.
-func (p *Planned) maskSealed(o object.Object) {
-	if o.File == "" || object.IsSecret(o.GroupVersionKind().GroupKind()) {
-		return
-	}
-	opened := false
-	for _, s := range p.files.Opened() {
-		opened = opened || s.Path == o.File
-	}
-	if !opened {
-		return
-	}
-	data, err := p.files.ReadSealed(o.File)
-	if err != nil {
-		return
-	}
-	docs, _ := object.Documents(o.File, data)
-	for _, d := range docs {
-		hideSealed(d.Node, o.Object, d.Name == o.GetName() || sealedValue.MatchString(d.Name))
-	}
-}
-
-// hideSealed masks in v what n has sealed.
-func hideSealed(n *yaml.Node, v any, same bool) {
-	if !same {
-		return
-	}
-	switch v := v.(type) {
-	case map[string]any:
-		for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
-			name, to := n.Content[i].Value, n.Content[i+1]
-			if to.Kind == yaml.ScalarNode && sealedValue.MatchString(to.Value) {
-				if _, there := v[name]; there && name != "apiVersion" && name != "kind" {
-					v[name] = masked
-				}
-				continue
-			}
-			if name != "metadata" {
-				hideSealed(to, v[name], true)
-			}
-		}
-	case []any:
-		for i := range v {
-			if n.Kind != yaml.SequenceNode || i >= len(n.Content) {
-				return
-			}
-			if to := n.Content[i]; to.Kind == yaml.ScalarNode && sealedValue.MatchString(to.Value) {
-				v[i] = masked
-				continue
-			}
-			hideSealed(n.Content[i], v[i], true)
-		}
-	}
 }
 
 // SetGiven reads the Kustomization of a file that is not in the source: it is

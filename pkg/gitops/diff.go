@@ -8,13 +8,16 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
 )
 
+// StatusUntouched is a Kustomization that the change cannot have touched.
+const StatusUntouched = "untouched"
+
 // DiffReport is what a sync would change.
 type DiffReport struct {
 	APIVersion     string                    `json:"apiVersion"`
 	Kind           string                    `json:"kind"` // DiffReport
 	Revision       string                    `json:"revision"`
-	Base           string                    `json:"base,omitempty"` // revision that the cluster has, as far as it remembers
-	Cluster        ClusterReport             `json:"cluster"`
+	Base           string                    `json:"base,omitempty"`   // revision that is compared with; that which the cluster has, as far as it remembers
+	Cluster        ClusterReport             `json:"cluster,omitzero"` // where none is asked, none
 	Root           string                    `json:"root"`
 	Requests       RequestReport             `json:"requests"`
 	Warnings       []Warning                 `json:"warnings"`
@@ -26,7 +29,7 @@ type KustomizationDiffReport struct {
 	Namespace string       `json:"namespace"`
 	Name      string       `json:"name"`
 	Path      string       `json:"path"`
-	Status    string       `json:"status"` // ready (to be applied) | failed | suspended
+	Status    string       `json:"status"` // ready (to be applied) | failed | suspended | untouched
 	Message   string       `json:"message,omitempty"`
 	Changes   []DiffChange `json:"changes"`
 	Problems  []Problem    `json:"problems,omitempty"`
@@ -105,14 +108,11 @@ func (e *Engine) diffChanges(p *Planned, showSecrets bool) []DiffChange {
 		if c.Action == plan.Skip && c.Reason == keptByOther {
 			continue
 		}
-		d := DiffChange{Group: c.ID.Group, Version: c.Version, Kind: c.ID.Kind, Namespace: c.ID.Namespace, Name: c.ID.Name,
-			Action: string(c.Action), Reason: c.Reason, Verified: "server"}
-		if c.Pending != "" || c.Local {
-			d.Verified = "local"
+		if c.Object != nil {
+			c.Secrets = p.secrets(*c.Object)
 		}
+		d := diffChange(&c, showSecrets)
 		if c.Action.Writes() {
-			d.Diff = c.Unified(showSecrets)
-			d.Before, d.After = c.Texts(false)
 			if manager, at := c.Touched(p.cluster.FieldManager); manager != "" {
 				d.LastManager = manager
 				if !at.IsZero() {
@@ -130,6 +130,19 @@ func (e *Engine) diffChanges(p *Planned, showSecrets bool) []DiffChange {
 		}
 	}
 	return out
+}
+
+func diffChange(c *plan.Change, showSecrets bool) DiffChange {
+	d := DiffChange{Group: c.ID.Group, Version: c.Version, Kind: c.ID.Kind, Namespace: c.ID.Namespace, Name: c.ID.Name,
+		Action: string(c.Action), Reason: c.Reason, Verified: "server"}
+	if c.Pending != "" || c.Local {
+		d.Verified = "local"
+	}
+	if c.Action.Writes() {
+		d.Diff = c.Unified(showSecrets)
+		d.Before, d.After = c.Texts(false)
+	}
+	return d
 }
 
 // ID is the identity of the object.

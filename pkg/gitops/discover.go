@@ -88,7 +88,7 @@ func (e *Engine) provides(p *Planned, id object.ID) bool {
 		return false
 	}
 	_, recalled := p.sums[id]
-	return recalled || slices.ContainsFunc(p.objects, func(o object.Object) bool { return o.ID() == id })
+	return recalled || p.spared.declares(id) || slices.ContainsFunc(p.objects, func(o object.Object) bool { return o.ID() == id })
 }
 
 // declared finds an object that some Kustomization of the run renders for the
@@ -100,6 +100,9 @@ func (e *Engine) declared(ctx context.Context, r *Run, id object.ID) (object.Obj
 		}
 		if _, has := p.sums[id]; has && p.recalled != nil {
 			e.forget(ctx, r, p)
+		}
+		if p.spared.declares(id) {
+			e.compared.need(ctx, e, r, p)
 		}
 		for _, o := range p.objects {
 			if o.ID() == id {
@@ -151,6 +154,7 @@ func (e *Engine) findRoot(ctx context.Context, r *Run) (*Planned, error) {
 		}
 		if plainBuild(own.Spec) && len(root.Problems) == 0 && root.recalled == nil {
 			declared.files, declared.rendered, declared.objects, declared.digest = root.files, root.rendered, root.objects, root.digest
+			declared.twin = root.twin
 			return declared, nil
 		}
 		r.Root, r.Kustomizations = declared, []*Planned{declared}
@@ -297,6 +301,13 @@ func (e *Engine) render(ctx context.Context, r *Run, p *Planned) {
 
 // prepare finds the keys and the values that p is rendered with.
 func (e *Engine) prepare(ctx context.Context, r *Run, p *Planned) {
+	if e.compared != nil && e.compared.spare(ctx, e, r, p) {
+		return
+	}
+	e.gather(ctx, r, p)
+}
+
+func (e *Engine) gather(ctx context.Context, r *Run, p *Planned) {
 	p.keys = e.keys(ctx, r, p)
 	variables, missing := e.variables(ctx, r, p)
 	p.problem(reasonBuild, missing...)
@@ -310,6 +321,9 @@ func (e *Engine) prepare(ctx context.Context, r *Run, p *Planned) {
 // renderPrepared is render of what is prepared. It touches nothing but p, so that
 // several may be rendered at the same time.
 func (e *Engine) renderPrepared(ctx context.Context, p *Planned) {
+	if p.spared != nil || p.twin != nil || p.snapshot == nil {
+		return // not, or not now
+	}
 	if len(p.Problems) > 0 || !e.recall(p) {
 		e.build(ctx, p)
 	}

@@ -40,6 +40,7 @@ type Engine struct {
 	Cache       *cache.Dir // what earlier runs found out; nil for nothing
 
 	verdicts *cache.Verdicts
+	compared *comparison // with another state of the source; nil where a cluster is asked
 
 	begun    bool   // the first line is out
 	locked   bool   // no other run writes
@@ -165,9 +166,12 @@ type Planned struct {
 	atHand    bool                    // its source is the one at hand
 	keys      *secret.Keyring         // that may open its files
 	variables map[string]string       // of spec.postBuild; nil where nothing is substituted
+	hidden    []string                // values among them that are not to be shown
 	inputs    cache.Sum               // of what it is rendered from beside the files
 	trace     *cache.Trace            // of its rendering
 	recalled  *recalled               // what an earlier run rendered; nil where this one has
+	spared    *spared                 // why it is not rendered, until it is needed
+	twin      *Planned                // what it is on the other side of a comparison, which cannot differ
 	sums      map[object.ID]cache.Sum // of what is declared
 	files     *secret.FS
 	rendered  *render.Result

@@ -57,8 +57,16 @@ func (e *Engine) resolveSource(ctx context.Context, r *Run, p *Planned) {
 	rootKind, rootRef := r.Root.SourceRef()
 	a := artifact{snapshot: r.atHand, atHand: true}
 	if kind != rootKind || ref != rootRef {
+		if e.compared != nil && !e.compared.atHand(ctx, e, r, sourceID(kind, ref)) {
+			return // it is fetched when it is needed
+		}
 		a = e.artifact(ctx, r, p.Ref, sourceID(kind, ref), nil)
 	}
+	p.take(a)
+}
+
+// take makes the artifact p's source, or its problem.
+func (p *Planned) take(a artifact) {
 	if a.err != nil {
 		p.problem(reasonArtifact, Problem{Code: a.err.code, File: p.Object.File, Line: p.Object.Line, Object: p.Ref.String(),
 			Message: "its source " + a.err.message, Hint: a.err.hint})

@@ -130,6 +130,7 @@ func (e *Engine) variables(ctx context.Context, r *Run, p *Planned) (map[string]
 			continue
 		}
 		maps.Copy(vars, data)
+		e.hide(r, p, id, data)
 	}
 	maps.Copy(vars, e.Options.Values)
 	maps.Copy(vars, post.Substitute)

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"maps"
+
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -67,6 +69,11 @@ type Change struct {
 	Cleanup []byte
 	// Forfeited are the fields that go with it: kubectl set them, Git has not.
 	Forfeited [][]string
+	// Secrets are values that are not to be shown, wherever in the object they
+	// stand (see object.Secrets).
+	Secrets []string
+	// Was names what Live is, in a diff; "" for the object in the cluster.
+	Was string
 }
 
 // Apply is what is sent to the server to carry the change out.
@@ -95,6 +102,28 @@ func Decide(live, result *unstructured.Unstructured) (Action, string) {
 		return Configure, "fields differ"
 	}
 	return Unchanged, ""
+}
+
+// DecideSealed is Decide for two states of what is declared. What is sealed is
+// compared as it was committed, but for SOPS's own notes on it.
+func DecideSealed(before, now *unstructured.Unstructured) (Action, string) {
+	sealed := false
+	var sides [2]*unstructured.Unstructured
+	for i, u := range []*unstructured.Unstructured{before, now} {
+		sides[i] = u
+		if sops, _ := u.Object["sops"].(map[string]any); sops["mac"] != nil {
+			sealed = true
+			bare := *u
+			bare.Object = maps.Clone(u.Object)
+			delete(bare.Object, "sops")
+			sides[i] = &bare
+		}
+	}
+	action, reason := Decide(sides[0], sides[1])
+	if sealed && reason == "fields differ" {
+		reason = "fields differ; sealed, and no key at hand opens it"
+	}
+	return action, reason
 }
 
 func body(u *unstructured.Unstructured) map[string]any {

@@ -22,17 +22,24 @@ const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
 // Texts are a change as YAML, before and after, of what a person cares for: no
 // managed fields, no status, nothing that only a server sets. Either is empty
-// where the object does not exist. The values of Secrets are masked unless show
-// says otherwise; which of them differ stays visible.
+// where the object does not exist. What is secret is masked unless show says
+// otherwise; that it differs stays visible (object.Conceal).
 func (c Change) Texts(show bool) (before, after string) {
 	old, now := clean(c.Live), c.after()
 	if c.Action == Create {
 		old = nil
 	}
-	if object.IsSecret(c.ID.GroupKind()) && !show {
-		mask(old, now)
+	if !show {
+		object.Conceal(asObject(old), asObject(now), c.Secrets)
 	}
 	return text(old), text(now)
+}
+
+func asObject(m map[string]any) *unstructured.Unstructured {
+	if m == nil {
+		return nil
+	}
+	return &unstructured.Unstructured{Object: m}
 }
 
 // Unified is the change as a unified diff, "" where nothing is to be seen.
@@ -42,7 +49,11 @@ func (c Change) Unified(show bool) string {
 	if c.Object != nil && c.Object.File != "" {
 		to = c.Object.File
 	}
-	out := string(diff.Diff("cluster/"+c.ID.Short(), []byte(before), to, []byte(after)))
+	from := c.Was
+	if from == "" {
+		from = "cluster/" + c.ID.Short()
+	}
+	out := string(diff.Diff(from, []byte(before), to, []byte(after)))
 	_, hunks, _ := strings.Cut(out, "\n") // its first line repeats the names
 	return hunks
 }
@@ -100,39 +111,6 @@ func text(m map[string]any) string {
 		return ""
 	}
 	return string(data)
-}
-
-// mask hides the values of a Secret on both sides, in the words of kubectl diff.
-func mask(old, now map[string]any) {
-	for _, m := range []map[string]any{old, now} {
-		if m != nil {
-			forget(m, lastApplied)
-		}
-	}
-	for _, field := range []string{"data", "stringData"} {
-		a, _ := old[field].(map[string]any)
-		b, _ := now[field].(map[string]any)
-		keys := slices.Collect(maps.Keys(a))
-		for k := range b {
-			if _, both := a[k]; !both {
-				keys = append(keys, k)
-			}
-		}
-		for _, k := range keys {
-			x, inOld := a[k]
-			y, inNow := b[k]
-			before, after := "***", "***"
-			if inOld && inNow && !equality.Semantic.DeepEqual(x, y) {
-				before, after = "*** (before)", "*** (after)"
-			}
-			if inOld {
-				a[k] = before
-			}
-			if inNow {
-				b[k] = after
-			}
-		}
-	}
 }
 
 // Forfeit finds the fields that go when the managers in taken are taken over:

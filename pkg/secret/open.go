@@ -144,6 +144,11 @@ func decrypt(tree *sops.Tree, key []byte) (badMAC bool, err error) {
 // open decrypts one tree and emits it.
 func (k *Keyring) open(f *Sealed, seg segment, tree *sops.Tree, o DecryptOptions) (plain []byte, err error) {
 	defer recovered(&err)
+	sealed := map[string]bool{}
+	leaves(tree.Branches, func(at string, v any) {
+		text, _ := v.(string)
+		sealed[at] = sealedValue.MatchString(text)
+	})
 	key, badMAC, err := k.unlock(tree)
 	if err != nil {
 		if !badMAC || !o.IgnoreMAC {
@@ -151,6 +156,11 @@ func (k *Keyring) open(f *Sealed, seg segment, tree *sops.Tree, o DecryptOptions
 		}
 		f.MACIgnored = true
 	}
+	leaves(tree.Branches, func(at string, v any) {
+		if sealed[at] && v != nil {
+			f.values = append(f.values, fmt.Sprint(v))
+		}
+	})
 	if o.KeepLayout && seg.store.Name() == "yaml" {
 		if plain = openInPlace(seg, key, tree.Branches); plain != nil {
 			return plain, nil
@@ -168,6 +178,28 @@ func (k *Keyring) open(f *Sealed, seg segment, tree *sops.Tree, o DecryptOptions
 		}
 	}
 	return plain, nil
+}
+
+// leaves calls f for each scalar of a tree, with its place.
+func leaves(branches sops.TreeBranches, f func(at string, v any)) {
+	var walk func(at string, v any)
+	walk = func(at string, v any) {
+		switch v := v.(type) {
+		case sops.TreeBranch:
+			for i, item := range v {
+				walk(fmt.Sprint(at, ".", i), item.Value)
+			}
+		case []any:
+			for i, e := range v {
+				walk(fmt.Sprint(at, ".", i), e)
+			}
+		default:
+			f(at, v)
+		}
+	}
+	for i, b := range branches {
+		walk(fmt.Sprint(i), b)
+	}
 }
 
 // checkMAC compares the MAC that the file carries with the one computed from its

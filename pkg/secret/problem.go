@@ -37,7 +37,13 @@ type Sealed struct {
 	MetadataSealed bool
 	// MACIgnored means that the MAC does not match and was ignored on demand.
 	MACIgnored bool
+
+	values []string // that were sealed, in clear
 }
+
+// Values are those that were sealed, in clear: so that they can be kept from
+// being shown.
+func (s Sealed) Values() []string { return s.values }
 
 // Problem is a sealed file that could not be opened. It is an error whose text
 // is one line without a key or a value; Hint says what to type.

@@ -232,6 +232,10 @@ func (r *repository) snapshot(ctx context.Context, o Options, prefix string) (*S
 	if err != nil {
 		return nil, err
 	}
+	return r.snapshotAt(ctx, o, prefix, target)
+}
+
+func (r *repository) snapshotAt(ctx context.Context, o Options, prefix string, target target) (*Snapshot, error) {
 	c, err := r.objects.commit(target.hash)
 	if err != nil {
 		return nil, err
@@ -250,7 +254,7 @@ func (r *repository) snapshot(ctx context.Context, o Options, prefix string) (*S
 		if err := r.objects.flatten(ctx, sub, "", committed); err != nil {
 			return nil, err
 		}
-	} else if !useDisk {
+	} else if !useDisk && !o.mayBeEmpty {
 		e := &Error{Where: filepath.Join(r.top, filepath.FromSlash(prefix)), What: "nothing is committed there at " + s.Revision}
 		if o.Ref == "" {
 			e.Fix = "git add " + prefix + " && git commit"

@@ -83,7 +83,8 @@ type Options struct {
 	// Progress, where set, is told in a few words what takes time.
 	Progress func(string)
 
-	depth int // of submodules
+	depth      int  // of submodules
+	mayBeEmpty bool // nothing below the directory that was named is no error
 }
 
 // Open reads o.Source. Errors that a user can act on are of type *Error. Without a Source and

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 )
 
@@ -35,7 +36,8 @@ type node struct {
 	children map[string]*node // of a directory
 	listing  []fs.DirEntry    // of a directory, by name; set by seal
 
-	submodule bool // a directory, or a hole, that is another repository
+	submodule bool          // a directory, or a hole, that is another repository
+	pin       plumbing.Hash // its commit, as the repository around it has recorded it
 
 	absent error // what is there and not part of the snapshot: not listed, and this is why
 	broken error // what is part of the snapshot and cannot be read, with all below it
@@ -105,7 +107,7 @@ func (t *tree) markSubmodules(entries map[string]treeEntry) {
 	for name, e := range entries {
 		if e.mode == filemode.Submodule {
 			if n := t.node(name); n != nil {
-				n.submodule = true
+				n.submodule, n.pin = true, e.hash
 			}
 		}
 	}

@@ -57,9 +57,13 @@ func (u *UI) answer(lines func(layout) []string) error {
 // stands before a hunk is no part of it. hunks false leaves them to another program.
 func (l layout) diff(r gitops.DiffReport, name func(flux.Ref) string, hunks bool) []string {
 	var lines []string
-	failed := 0
+	failed, untouched := 0, 0
 	total := map[string]int{}
 	for _, k := range r.Kustomizations {
+		if k.Status == gitops.StatusUntouched {
+			untouched++
+			continue
+		}
 		n := map[string]int{}
 		for _, c := range k.Changes {
 			n[c.Action]++
@@ -77,10 +81,16 @@ func (l layout) diff(r gitops.DiffReport, name func(flux.Ref) string, hunks bool
 		case text == "":
 			text = "no objects"
 		}
+		if k.Status == gitops.StatusReady && k.Message != "" {
+			text += " (" + clean(k.Message) + ")"
+		}
 		lines = append(lines, l.paint.bold(name(flux.Ref{Namespace: k.Namespace, Name: k.Name}))+": "+text)
 		for _, c := range k.Changes {
-			lines = append(lines, l.diffChange(c, hunks)...)
+			lines = append(lines, l.diffChange(c, r.Cluster.Server == "", hunks)...)
 		}
+	}
+	if untouched > 0 {
+		lines = append(lines, plural(untouched, "Kustomization")+" not touched")
 	}
 	summary := diffCounts(map[string]int{"create": total["create"], "configure": total["configure"], "recreate": total["recreate"], "delete": total["delete"]})
 	switch {
@@ -106,7 +116,8 @@ func diffCounts(n map[string]int) string {
 	return strings.Join(parts, ", ")
 }
 
-func (l layout) diffChange(c gitops.DiffChange, hunks bool) []string {
+// offline says that no cluster was asked.
+func (l layout) diffChange(c gitops.DiffChange, offline, hunks bool) []string {
 	if !plan.Action(c.Action).Writes() {
 		return nil
 	}
@@ -115,7 +126,7 @@ func (l layout) diffChange(c gitops.DiffChange, hunks bool) []string {
 	if c.Namespace != "" {
 		head += " (" + cleanLine(c.Namespace) + ")"
 	}
-	lines := fold("", head+": "+clean(diffReason(c)), 4, l.width)
+	lines := fold("", head+": "+clean(diffReason(c, offline)), 4, l.width)
 	if !hunks {
 		return lines
 	}
@@ -139,7 +150,7 @@ func (l layout) diffChange(c gitops.DiffChange, hunks bool) []string {
 }
 
 // diffReason is why, and for what drifted who did it.
-func diffReason(c gitops.DiffChange) string {
+func diffReason(c gitops.DiffChange, offline bool) string {
 	why := c.Reason
 	if c.LastManager != "" {
 		why += "; last set by " + c.LastManager
@@ -147,7 +158,7 @@ func diffReason(c gitops.DiffChange) string {
 			why += ", " + ago(time.Since(at))
 		}
 	}
-	if c.Verified == "local" && c.Action == "create" {
+	if c.Verified == "local" && c.Action == "create" && !offline {
 		why += " (the server cannot be asked yet)"
 	}
 	return why
@@ -186,9 +197,18 @@ const commentLimit = 60_000
 // Kustomization, cut to what a comment may hold, and what was cut is said.
 func diffMarkdown(r gitops.DiffReport, name func(flux.Ref) string) []string {
 	var b strings.Builder
-	cut := 0
-	fmt.Fprintf(&b, "### kubectl gitops diff\n\n`%s` onto `%s`\n", cleanLine(gitops.ShortRevision(r.Revision)), cleanLine(r.Cluster.Context))
+	cut, untouched := 0, 0
+	offline := r.Cluster.Server == ""
+	onto := r.Cluster.Context
+	if offline {
+		onto = gitops.ShortRevision(r.Base)
+	}
+	fmt.Fprintf(&b, "### kubectl gitops diff\n\n`%s` onto `%s`\n", cleanLine(gitops.ShortRevision(r.Revision)), cleanLine(onto))
 	for _, k := range r.Kustomizations {
+		if k.Status == gitops.StatusUntouched {
+			untouched++
+			continue
+		}
 		n := map[string]int{}
 		for _, c := range k.Changes {
 			n[c.Action]++
@@ -218,7 +238,7 @@ func diffMarkdown(r gitops.DiffReport, name func(flux.Ref) string) []string {
 			for strings.Contains(c.Diff, fence) {
 				fence += "`"
 			}
-			section := fmt.Sprintf("\n`%s` %s: %s\n\n%sdiff\n%s%s\n", cleanLine(c.ID().String()), c.Action, cleanLine(diffReason(c)), fence, clean(c.Diff), fence)
+			section := fmt.Sprintf("\n`%s` %s: %s\n\n%sdiff\n%s%s\n", cleanLine(c.ID().String()), c.Action, cleanLine(diffReason(c, offline)), fence, clean(c.Diff), fence)
 			if b.Len()+len(section) > commentLimit {
 				cut++
 				continue
@@ -226,6 +246,9 @@ func diffMarkdown(r gitops.DiffReport, name func(flux.Ref) string) []string {
 			b.WriteString(section)
 		}
 		b.WriteString("\n</details>\n")
+	}
+	if untouched > 0 {
+		fmt.Fprintf(&b, "\n%s not touched\n", plural(untouched, "Kustomization"))
 	}
 	if cut > 0 {
 		fmt.Fprintf(&b, "\n%d more objects differ than fit into a comment: kubectl gitops diff shows all.\n", cut)

@@ -83,15 +83,9 @@ func (o *Options) complete(c *cobra.Command, env *cli.Env, args []string) error 
 			return err
 		}
 	}
-	for _, v := range o.values {
-		name, value, ok := strings.Cut(v, "=")
-		if !ok || name == "" {
-			return cli.Usage(c, "--values %s: want NAME=VALUE", v)
-		}
-		if o.Values == nil {
-			o.Values = map[string]string{}
-		}
-		o.Values[name] = value
+	var err error
+	if o.Options.Values, err = cli.Values(c, o.values); err != nil {
+		return err
 	}
 	for _, arg := range args {
 		ref, err := cli.Ref(c, env, arg)
@@ -102,7 +96,6 @@ func (o *Options) complete(c *cobra.Command, env *cli.Env, args []string) error 
 	}
 	// What a named one depends on is nothing of it; what no key opens stays sealed.
 	o.NoDeps, o.KeepSealed, o.StrictVars = true, true, !o.looseVars
-	var err error
 	o.Root, err = cli.Ref(c, env, o.Source.Name)
 	return err
 }

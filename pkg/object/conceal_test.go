@@ -1,0 +1,100 @@
+package object
+
+import (
+	"encoding/base64"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+)
+
+func parsed(t *testing.T, text string) *unstructured.Unstructured {
+	t.Helper()
+	if text == "" {
+		return nil
+	}
+	u := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(text), &u.Object); err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// What is not to be shown is taken out of both states, and that it differs stays
+// visible.
+func TestConceal(t *testing.T) {
+	const sealed = "ENC[AES256_GCM,data:YQ==,iv:YQ==,tag:YQ==,type:str]"
+	const other = "ENC[AES256_GCM,data:Yg==,iv:YQ==,tag:YQ==,type:str]"
+	file := base64.StdEncoding.EncodeToString([]byte("a: " + sealed + "\nsops:\n  mac: x\n"))
+	head := "apiVersion: v1\nkind: Thing\n"
+	marked := head + "metadata: {annotations: {kubectl-gitops.dev/sensitive: '%'}}\n"
+	for name, c := range map[string]struct {
+		before, after string
+		secrets       []string
+		want          [2]string
+	}{
+		"a Secret, as kubectl diff has it": {
+			before: "kind: Secret\nmetadata: {annotations: {kubectl.kubernetes.io/last-applied-configuration: x}}\ndata: {a: b, c: d, gone: e}\n",
+			after:  "kind: Secret\ndata: {a: b, c: x, new: e}\n",
+			want:   [2]string{"kind: Secret\nmetadata: {}\ndata: {a: '***', c: '*** (before)', gone: '***'}", "kind: Secret\ndata: {a: '***', c: '*** (after)', new: '***'}"},
+		},
+		"paths of both notations": {
+			before: strings.Replace(marked, "%", "spec.users[*].password,\\n /spec/a~1b spec.deep", 1),
+			after:  strings.Replace(marked, "%", "spec.users[*].password,\n /spec/a~1b spec.deep", 1) + "spec: {users: [{name: ada, password: 12}], a/b: x, deep: {x: [1, y]}, plain: z}\n",
+			want:   [2]string{"", "spec: {users: [{name: ada, password: '***'}], a/b: '***', deep: {x: ['***', '***']}, plain: z}"},
+		},
+		"marked on one side alone": {
+			before: head + "spec: {token: one}\n", after: strings.Replace(marked, "%", "spec.token", 1) + "spec: {token: two}\n",
+			want: [2]string{"spec: {token: '*** (before)'}", "spec: {token: '*** (after)'}"},
+		},
+		"a secret inside of other texts, and what was in its place": {
+			before: head + "spec: {env: [{name: A, value: 'pg://u:0ld@db'}, {name: B, value: b}]}\n", secrets: []string{"hunter2"},
+			after: head + "spec: {env: [{name: B, value: b}, {name: A, value: 'pg://u:hunter2@db'}], hunter2: y}\n",
+			want:  [2]string{"spec: {env: [{name: A, value: '*** (before)'}, {name: B, value: b}]}", "spec: {env: [{name: B, value: b}, {name: A, value: '*** (after)'}], hunter2: y}"},
+		},
+		"a secret on both sides": {
+			before: head + "spec: {a: 'x hunter2', b: hunter2, c: 5432}\n", after: head + "spec: {a: 'y hunter2', b: hunter2, c: 5432}\n", secrets: []string{"hunter2", "5432"},
+			want: [2]string{"spec: {a: 'x ***', b: '***', c: '***'}", "spec: {a: 'y ***', b: '***', c: '***'}"},
+		},
+		"two secrets": {
+			before: head + "spec: {a: swordfish}\n", after: head + "spec: {a: hunter2}\n", secrets: []string{"hunter2", "swordfish"},
+			want: [2]string{"spec: {a: '*** (before)'}", "spec: {a: '*** (after)'}"},
+		},
+		"short ones are no part of others": {
+			after: head + "spec: {a: pass, b: passport}\n", secrets: []string{"pass"},
+			want: [2]string{"", "spec: {a: '***', b: passport}"},
+		},
+		"sealed": {
+			before: head + "spec: {a: '" + sealed + "', b: '" + sealed + "', c: '" + file + "', d: x}\nsops: {mac: x}\n",
+			after:  head + "spec: {a: '" + sealed + "', b: '" + other + "', c: '" + file + "', d: '" + sealed + "'}\nsops: {mac: y}\n",
+			want:   [2]string{"spec: {a: sealed, b: sealed, c: sealed, d: '*** (before)'}", "spec: {a: sealed, b: 'sealed, changed', c: sealed, d: '*** (after)'}"},
+		},
+		"of another type": {
+			before: head + "spec: {a: {b: hunter2}}\n", after: head + "spec: {a: [hunter2]}\n", secrets: []string{"hunter2"},
+			want: [2]string{"spec: {a: {b: '***'}}", "spec: {a: ['***']}"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.want[0] == "" {
+				c.before = ""
+			}
+			before, after := parsed(t, c.before), parsed(t, c.after)
+			Conceal(before, after, c.secrets)
+			for i, u := range []*unstructured.Unstructured{before, after} {
+				want := parsed(t, c.want[i])
+				if want == nil {
+					continue
+				}
+				if !strings.HasPrefix(c.want[i], "kind") {
+					u = &unstructured.Unstructured{Object: map[string]any{"spec": u.Object["spec"]}}
+				}
+				got, _ := yaml.Marshal(u.Object)
+				text, _ := yaml.Marshal(want.Object)
+				if string(got) != string(text) {
+					t.Errorf("side %d:\n%s\nwant:\n%s", i, got, text)
+				}
+			}
+		})
+	}
+}
