@@ -205,16 +205,47 @@ func pattern(line string) *regexp.Regexp {
 	return regexp.MustCompile(b.String())
 }
 
+// ended begins the line of a Kustomization that has ended.
+var ended = regexp.MustCompile(`^[✔✗] `)
+
+// underway begins a line that is there when a machine is slow, and else is not.
+var underway = regexp.MustCompile(`^[a-z0-9.-]+: (?:asking|comparing|deleting|fetching|looking at|reading|rendering|storing|waiting for|writing) `)
+
+// settled are the lines without those of progress, and with those of
+// Kustomizations, each followed by what it did, from A to Z: siblings end in any
+// order.
+func settled(text string) []string {
+	text = strings.TrimRight(text, "\n")
+	if text == "" {
+		return nil
+	}
+	var lines, run []string
+	flush := func() {
+		slices.Sort(run)
+		for _, group := range run {
+			lines = append(lines, strings.Split(group, "\n")...)
+		}
+		run = nil
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		switch {
+		case underway.MatchString(line):
+		case ended.MatchString(line):
+			run = append(run, line)
+		case len(run) > 0 && strings.HasPrefix(line, "    "):
+			run[len(run)-1] += "\n" + line
+		default:
+			flush()
+			lines = append(lines, line)
+		}
+	}
+	flush()
+	return lines
+}
+
 // shows reports whether the output is what the block has. A line of nothing but
 // … is any number of lines.
 func shows(want, got string) bool {
-	split := func(s string) []string {
-		s = strings.TrimRight(s, "\n")
-		if s == "" {
-			return nil
-		}
-		return strings.Split(s, "\n")
-	}
 	var match func(want, got []string) bool
 	match = func(want, got []string) bool {
 		if len(want) == 0 {
@@ -230,5 +261,5 @@ func shows(want, got string) bool {
 		}
 		return len(got) > 0 && pattern(want[0]).MatchString(got[0]) && match(want[1:], got[1:])
 	}
-	return match(split(want), split(got))
+	return match(settled(want), settled(got))
 }

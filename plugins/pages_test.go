@@ -13,6 +13,7 @@ import (
 // held are the pages that run, each with how many of its blocks are there to be
 // read only, and how many commands it hides from the reader.
 var held = map[string]struct{ read, hidden int }{
+	"../docs/guide.md":           {hidden: 8},
 	"../docs/moving.md":          {read: 3},
 	"../docs/troubleshooting.md": {},
 	"../docs/tutorial.md":        {read: 1},
@@ -81,6 +82,9 @@ func (r *reader) follow() error {
 			if !shows(b.text, shown) {
 				if !r.update {
 					return at(0, "the command above shows this now; UPDATE_PAGES=1 writes it here:\n%s", shown)
+				}
+				if strings.Contains(shown, "```") && !strings.HasPrefix(r.page.lines[b.line-2], "````") {
+					return at(-1, "what was shown has a block in it: begin and end this one with ````")
 				}
 				b.info = shown
 				r.new = append(r.new, b)
@@ -190,12 +194,50 @@ func (r *reader) direct(text string) error {
 		}
 		r.stands(args[0], l.Addr().String())
 		return l.Close()
+	case "shop": // shop URL HOST: the demo repository and its images there, and the key that its secrets are sealed to
+		if err := usage(2); err != nil {
+			return err
+		}
+		root, err := filepath.Abs("..")
+		if err != nil {
+			return err
+		}
+		return r.hide(fmt.Sprintf(shop, root, filepath.Join(r.term.dir, "shop"), args[0], args[1]))
+	case "docker": // docker: plays it, for a test has no daemon
+		play, err := filepath.Abs("../testdata/docker.sh")
+		if err != nil {
+			return err
+		}
+		r.term.write("bin/docker", "#!/bin/sh\nexec sh "+play+" \"$@\"\n")
+		return os.Chmod(filepath.Join(r.term.dir, "bin/docker"), 0o755)
+	case "instead": // instead TEXT => OTHER: what would take too long
+		text, other, ok := strings.Cut(rest, " => ")
+		if !ok {
+			return fmt.Errorf("instead: want TEXT => OTHER")
+		}
+		r.hidden++
+		r.stands(text, other)
+		return nil
 	case "sh": // sh COMMAND: what happens elsewhere meanwhile
 		r.hidden++
 		return r.hide(rest)
 	}
 	return fmt.Errorf("there is no directive %q", name)
 }
+
+// The images are pushed as they stand in the repository, each of one file.
+const shop = `root=%s dir=%s url=%s host=%s
+DEMO_REGISTRY=$host REGISTRY_PASSWORD=$REGISTRY_TOKEN sh $root/testdata/demo-repo.sh $dir
+git -C $dir/repo push -q $url main
+mkdir -p ~/.config/sops/age
+cp $dir/age.key ~/.config/sops/age/keys.txt
+printf %%s "$REGISTRY_TOKEN" | crane auth login -u shop --password-stdin $host
+tar -cf $dir/layer.tar -C $root/testdata demo.sh
+for image in $(grep -ho "$host/[^ ]*" $dir/repo/apps/*/deployment.yaml | sort -u); do
+	crane append --new_layer $dir/layer.tar --new_tag $image
+done
+rm ~/.docker/config.json
+unset root dir url host image`
 
 // stands lets something else stand for a text of the page.
 func (r *reader) stands(text, here string) {
@@ -280,6 +322,7 @@ func TestPagesAreDoneInOrder(t *testing.T) {
 	}
 	for want, got := range map[string]string{
 		"pushed 4e1f0c2 to main": "pushed 0000000 to main", "x  3 ready": "x 3 ready\n", "a\n…\nb": "a\nb", "at 2026-03-02T08:00:00Z": "at 2027-03-02T08:00:01Z",
+		"✔ a\n    one\n✔ b\nend": "✔ b\n✔ a\n    one\nend", "✔ a": "a: waiting for x\n✔ a",
 	} {
 		if !shows(want, got) {
 			t.Errorf("%q does not show %q", want, got)
