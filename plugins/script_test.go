@@ -44,6 +44,7 @@ func TestScripts(t *testing.T) {
 			"playflux":       playFlux,
 			"fluxcrds":       fluxCRDs,
 			"established":    established,
+			"webhook":        webhook,
 			"gitserver":      gitServer(t),
 			"artifactserver": artifactServer,
 			"pushartifact":   pushArtifact,

@@ -57,8 +57,16 @@ func (c *Cluster) refusal(err error, verb string, r Resource, id object.ID, u *u
 		return e
 	}
 	e.Reasons = reasons(status.Status(), u)
-	if IsImmutable(err) {
+	said := status.Status().Message
+	switch {
+	case IsImmutable(err):
 		e.Fix = "kubectl gitops sync --force recreates it (its data, if it has any, is lost)"
+	case quotaError.MatchString(said):
+		e.Fix = fmt.Sprintf("kubectl%s describe resourcequota %s", namespaceFlag(r, id), quotaError.FindStringSubmatch(said)[1])
+	case strings.Contains(said, "failed calling webhook"):
+		e.Fix = "whatever serves this webhook does not answer: " + webhooks
+	case strings.Contains(said, "denied the request"):
+		e.Fix = "the rule is that webhook's or policy's; " + webhooks
 	}
 	return e
 }
@@ -72,6 +80,12 @@ func namespaceFlag(r Resource, id object.ID) string {
 	}
 	return ""
 }
+
+// webhooks finds a webhook by its name.
+const webhooks = "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations -o yaml names what serves it"
+
+// quotaError names the ResourceQuota that has no room for an object.
+var quotaError = regexp.MustCompile(`(?:exceeded|failed) quota: ([^,:]+)[,:]`)
 
 var (
 	// typedErrors opens the list that server-side apply gives of fields it does

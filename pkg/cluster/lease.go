@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -103,6 +104,7 @@ type Lock struct {
 	c     *Cluster
 	root  flux.Ref
 	lease *coordinationv1.Lease
+	sign  atomic.Int64 // our last sign of life, on the clock of the wall: it goes on while we do not
 	// Moved says that another run held the lock after the state that Lock was
 	// given: what was seen before then may no longer hold.
 	Moved bool
@@ -226,11 +228,31 @@ func (c *Cluster) putLease(ctx context.Context, l *coordinationv1.Lease) (*coord
 	return toLease(u)
 }
 
+// Sure returns once the lock is held for certain, and an error where it is lost or
+// ctx, which is the one of Hold, is done. While the last sign of life is older than
+// the others may wait for, nobody knows.
+func (l *Lock) Sure(ctx context.Context) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		// Round(0) leaves the monotonic clock out: that of a machine that sleeps stands.
+		if time.Now().Round(0).Sub(time.Unix(0, l.sign.Load())) < lockFor-renewEvery/2 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
 // Hold renews the lock until release is called. The context that it returns
 // ends, with *LostError as its cause, once the lock can no longer be relied on:
 // another took it, or it could not be renewed for as long as it lasts.
 func (l *Lock) Hold(ctx context.Context) (held context.Context, release func()) {
 	held, lose := context.WithCancelCause(ctx)
+	l.sign.Store(time.Now().UnixNano())
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -285,6 +307,7 @@ func (l *Lock) renew(ctx context.Context, stop <-chan struct{}, lose context.Can
 		switch {
 		case err == nil:
 			last = time.Now()
+			l.sign.Store(last.UnixNano())
 		case apierrors.IsNotFound(err):
 			lose(&LostError{l.root, "somebody deleted its lease"})
 			return

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
@@ -55,6 +56,16 @@ func (c *Cluster) Apply(ctx context.Context, u *unstructured.Unstructured) (*uns
 	return c.patch(ctx, u, nil)
 }
 
+// send patches an object by what names no state of it: a conflict is one of several
+// writers at the same time, of which the server has had enough, and is tried again.
+func (c *Cluster) send(ctx context.Context, r Resource, namespace, name string, how types.PatchType, patch []byte, o metav1.PatchOptions, subresources ...string) (out *unstructured.Unstructured, err error) {
+	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		out, err = c.at(r, namespace).Patch(ctx, name, how, patch, o, subresources...)
+		return err
+	})
+	return out, err
+}
+
 func (c *Cluster) patch(ctx context.Context, u *unstructured.Unstructured, dryRun []string) (*unstructured.Unstructured, error) {
 	r, err := c.Resolve(u.GroupVersionKind())
 	if err != nil {
@@ -64,7 +75,7 @@ func (c *Cluster) patch(ctx context.Context, u *unstructured.Unstructured, dryRu
 	if err != nil {
 		return nil, err
 	}
-	out, err := c.at(r, u.GetNamespace()).Patch(ctx, u.GetName(), types.ApplyPatchType, data, metav1.PatchOptions{
+	out, err := c.send(ctx, r, u.GetNamespace(), u.GetName(), types.ApplyPatchType, data, metav1.PatchOptions{
 		FieldManager:    c.FieldManager,
 		Force:           ptr.To(true),
 		DryRun:          dryRun,

@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -68,4 +70,17 @@ func (rs *RecordSet) Load(ctx context.Context, ref flux.Ref) (*Record, error) {
 	}
 	cm := rs.maps[flux.Ref{Namespace: ref.Namespace, Name: recordPrefix + ref.Name}]
 	return newRecord(ref, rs.live[ref], cm)
+}
+
+// Roots are the Kustomizations in the cluster that no other one there owns.
+func (rs *RecordSet) Roots() []flux.Ref {
+	var roots []flux.Ref
+	for ref, u := range rs.live {
+		owner := flux.Ref{Namespace: u.GetLabels()[flux.OwnerNamespaceLabel], Name: u.GetLabels()[flux.OwnerNameLabel]}
+		if rs.live[owner] == nil || owner == ref {
+			roots = append(roots, ref)
+		}
+	}
+	slices.SortFunc(roots, func(a, b flux.Ref) int { return strings.Compare(a.String(), b.String()) })
+	return roots
 }

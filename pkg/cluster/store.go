@@ -280,7 +280,7 @@ func (c *Cluster) Save(ctx context.Context, k flux.Kustomization, status kustomi
 		if err != nil {
 			return err
 		}
-		_, err = c.at(r, ref.Namespace).Patch(ctx, ref.Name, types.MergePatchType, patch,
+		_, err = c.send(ctx, r, ref.Namespace, ref.Name, types.MergePatchType, patch,
 			metav1.PatchOptions{FieldManager: flux.StatusManager}, "status")
 		if err == nil {
 			return nil
@@ -312,7 +312,7 @@ func (c *Cluster) Note(ctx context.Context, live *unstructured.Unstructured, not
 	if err != nil {
 		return err
 	}
-	_, err = c.at(r, live.GetNamespace()).Patch(ctx, live.GetName(), types.MergePatchType, patch, metav1.PatchOptions{FieldManager: managerName})
+	_, err = c.send(ctx, r, live.GetNamespace(), live.GetName(), types.MergePatchType, patch, metav1.PatchOptions{FieldManager: managerName})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return c.refusal(err, "patch", r, object.IDOf(live), nil)
 	}
@@ -332,7 +332,7 @@ func (c *Cluster) SaveOutcome(ctx context.Context, ref flux.Ref, status kustomiz
 		if err != nil {
 			return err
 		}
-		_, err = c.at(r, ref.Namespace).Patch(ctx, ref.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: flux.StatusManager}, "status")
+		_, err = c.send(ctx, r, ref.Namespace, ref.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: flux.StatusManager}, "status")
 		if err == nil {
 			return nil
 		}
@@ -348,7 +348,7 @@ func (c *Cluster) SaveOutcome(ctx context.Context, ref flux.Ref, status kustomiz
 	if err != nil {
 		return err
 	}
-	_, err = c.at(configMaps, ref.Namespace).Patch(ctx, recordPrefix+ref.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: managerName})
+	_, err = c.send(ctx, configMaps, ref.Namespace, recordPrefix+ref.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: managerName})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("%s: store the status: %w", ref, err)
 	}
@@ -397,7 +397,7 @@ func (c *Cluster) saveConfigMap(ctx context.Context, k flux.Kustomization, statu
 		return err
 	}
 	apply := func() error {
-		_, err := c.at(configMaps, ref.Namespace).Patch(ctx, recordPrefix+ref.Name, types.ApplyPatchType, cm,
+		_, err := c.send(ctx, configMaps, ref.Namespace, recordPrefix+ref.Name, types.ApplyPatchType, cm,
 			metav1.PatchOptions{FieldManager: managerName, Force: ptr.To(true)})
 		return err
 	}
@@ -452,6 +452,25 @@ const (
 	Present
 	Leaving // being deleted: nothing can be made in it any more
 )
+
+// HoldsNamespace says what keeps a namespace that is being deleted from going, ""
+// where nobody says.
+func (c *Cluster) HoldsNamespace(ctx context.Context, name string) string {
+	u, err := c.at(namespaces, "").Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return ""
+	}
+	var why []string
+	conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
+	for _, c := range conditions {
+		m, _ := c.(map[string]any)
+		message, _ := m["message"].(string)
+		if m["status"] == "True" && message != "" {
+			why = append(why, message)
+		}
+	}
+	return strings.Join(why, "; ")
+}
 
 // HasNamespace tells whether a namespace exists.
 func (c *Cluster) HasNamespace(ctx context.Context, name string) (Presence, error) {

@@ -79,7 +79,7 @@ func (c *Cluster) mergePatch(ctx context.Context, r Resource, id object.ID, patc
 	if err != nil {
 		return err
 	}
-	if _, err := c.at(r, id.Namespace).Patch(ctx, id.Name, types.MergePatchType, data, metav1.PatchOptions{FieldManager: suspendManager}); err != nil {
+	if _, err := c.send(ctx, r, id.Namespace, id.Name, types.MergePatchType, data, metav1.PatchOptions{FieldManager: suspendManager}); err != nil {
 		return c.refusal(err, "patch", r, id, nil)
 	}
 	return nil

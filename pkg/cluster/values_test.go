@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -70,5 +72,30 @@ func TestReasonsAreTakenApart(t *testing.T) {
 		if got := strings.Join(reasons(metav1.Status{Message: c.message}, secret), "|"); got != c.want {
 			t.Errorf("got  %s\nwant %s", got, c.want)
 		}
+	}
+}
+
+// A process that was stopped for longer than its lock lasts, by Ctrl-Z or with its
+// machine, does not write before it has heard whether the lock is still its own.
+func TestSureWaitsForTheAnswer(t *testing.T) {
+	l := &Lock{}
+	l.sign.Store(time.Now().Add(-time.Hour).UnixNano())
+	held, lose := context.WithCancelCause(t.Context())
+	answer := make(chan error)
+	go func() { answer <- l.Sure(held) }()
+	select {
+	case err := <-answer:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	l.sign.Store(time.Now().UnixNano()) // renewed
+	if err := <-answer; err != nil {
+		t.Fatal(err)
+	}
+	l.sign.Store(0)
+	go func() { answer <- l.Sure(held) }()
+	lose(&LostError{Why: "another has it now"})
+	if err := <-answer; err == nil {
+		t.Fatal("sure of a lock that is lost")
 	}
 }

@@ -30,6 +30,9 @@ func (c *Cluster) takenOver() []ssa.FieldManager {
 	}
 }
 
+// conflicts is how often another writer may be faster.
+const conflicts = 5
+
 // TakesOver reports whether the fields of a managed fields entry become ours.
 func (c *Cluster) TakesOver(e metav1.ManagedFieldsEntry) bool {
 	for _, m := range c.takenOver() {
@@ -82,13 +85,26 @@ func anySlice(path []string) []any {
 	return out
 }
 
-// HandOver sends what Cleanup made, if live is still as it was.
+// HandOver sends what Cleanup made of live, and makes it anew where live has
+// changed since.
 func (c *Cluster) HandOver(ctx context.Context, live *unstructured.Unstructured, patch []byte) error {
 	r, err := c.Resolve(live.GroupVersionKind())
 	if err != nil {
 		return err
 	}
-	_, err = c.at(r, live.GetNamespace()).Patch(ctx, live.GetName(), types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: c.FieldManager})
+	objects := c.at(r, live.GetNamespace())
+	for try := 0; ; try++ {
+		_, err = objects.Patch(ctx, live.GetName(), types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: c.FieldManager})
+		if !apierrors.IsConflict(err) || try == conflicts {
+			break
+		}
+		if live, err = objects.Get(ctx, live.GetName(), metav1.GetOptions{}); err != nil {
+			break
+		}
+		if patch, err = c.Cleanup(live); err != nil || patch == nil {
+			return err
+		}
+	}
 	if err != nil {
 		return c.refusal(err, "patch", r, object.IDOf(live), live)
 	}
@@ -137,7 +153,8 @@ func (c *Cluster) Gone(ctx context.Context, live *unstructured.Unstructured) err
 	id := object.IDOf(live)
 	if f := last.GetFinalizers(); len(f) > 0 {
 		return &Error{What: fmt.Sprintf("%s: is being deleted, and held by the finalizer %s", id, strings.Join(f, ", ")), Why: err,
-			Fix: "whoever put the finalizer there has to take it off: is that controller running?"}
+			Fix: fmt.Sprintf("whoever put the finalizer there has to take it off: is that controller running? Where it is gone for good: kubectl%s patch %s --type merge -p '{\"metadata\":{\"finalizers\":null}}'",
+				namespaceFlag(r, id), id.Short())}
 	}
 	return fmt.Errorf("%s: is still there: %w", id, err)
 }

@@ -326,7 +326,10 @@ func (t *task) ask(ctx context.Context, changes []*plan.Change) error {
 					return err
 				}
 				if presence != cluster.Present {
-					problems[i] = []Problem{t.e.noNamespace(t.Planned, ns, presence)}
+					if presence == cluster.Leaving {
+						t.r.leaves(gctx, t.cluster.Self(), spaceAt{t.site(), ns})
+					}
+					problems[i] = []Problem{t.e.noNamespace(t.r, t.Planned, ns, presence)}
 					return nil
 				}
 			}
@@ -424,13 +427,19 @@ func (t *task) writeWave(ctx context.Context, changes []*plan.Change) error {
 }
 
 func (t *task) writeOne(ctx context.Context, c *plan.Change) error {
+	if err := t.e.holds(ctx); err != nil {
+		return err
+	}
+	wait := ctx
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
 	if c.Action == plan.Recreate {
 		if err := t.cluster.Delete(ctx, c.Live); err != nil {
 			return err
 		}
-		if err := t.cluster.Gone(ctx, c.Live); err != nil {
+		gone, cancel := context.WithTimeout(wait, t.Timeout(t.e.Options.Timeout))
+		defer cancel()
+		if err := t.cluster.Gone(gone, c.Live); err != nil {
 			return fmt.Errorf("deleted to be recreated: %w", err)
 		}
 	} else if c.Cleanup != nil {

@@ -10,10 +10,12 @@ import (
 	"time"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
 )
 
@@ -86,8 +88,8 @@ type follower struct {
 
 // Delegate asks the controllers to reconcile what r plans: the sources first,
 // then each Kustomization once what it depends on is ready. It writes nothing
-// but the requests, and reports as Apply does. An object is reported as it was
-// planned, where the controller is ready with the revision of the plan.
+// but the requests, and reports as Apply does. Where the controller is ready with
+// the revision of the plan, what was to be written is read back.
 func (e *Engine) Delegate(ctx context.Context, r *Run) SyncReport {
 	f := &follower{e: e, r: r, at: time.Now().UTC().Format(time.RFC3339Nano), sources: map[object.ID]func() error{}}
 	tasks := map[*Planned]*task{}
@@ -137,7 +139,7 @@ func (f *follower) follow(ctx context.Context, t *task, tasks map[*Planned]*task
 		t.end(StatusFailed, s.reason, s.message)
 	default:
 		if s.applied == t.Revision {
-			for _, c := range t.preview() {
+			for _, c := range f.readBack(ctx, t.Planned) {
 				t.report.Changes = append(t.report.Changes, c)
 				if c.Action != "unchanged" {
 					f.e.Events.emit(Event{Kustomization: t.Ref, Type: ObjectDone, Change: c})
@@ -150,6 +152,56 @@ func (f *follower) follow(ctx context.Context, t *task, tasks map[*Planned]*task
 		}
 		t.end(StatusReady, s.reason, s.message)
 	}
+}
+
+// readBack reports what became of the objects of p: of those that were planned to be
+// written, what the cluster has of them now.
+func (f *follower) readBack(ctx context.Context, p *Planned) []ChangeReport {
+	var planned []*plan.Change
+	var collect func(*Planned)
+	collect = func(p *Planned) {
+		for i := range p.Changes {
+			planned = append(planned, &p.Changes[i])
+		}
+		for i := range p.Prunes {
+			if c := &p.Prunes[i]; c.Action != plan.Skip || c.Reason != keptByOther {
+				planned = append(planned, c)
+			}
+		}
+		for _, r := range p.Removed {
+			collect(r)
+		}
+	}
+	collect(p)
+	out := make([]ChangeReport, len(planned))
+	var g errgroup.Group
+	g.SetLimit(f.e.concurrency())
+	for i, c := range planned {
+		g.Go(func() error {
+			action, message := c.Action.Done(), c.Reason
+			if c.Action.Writes() {
+				action, message = f.became(ctx, p, c)
+			}
+			out[i] = changeReport(c, action, message)
+			return nil
+		})
+	}
+	_ = g.Wait() // its functions return nil
+	return out
+}
+
+// became compares an object with what it was when its change was planned.
+func (f *follower) became(ctx context.Context, p *Planned, c *plan.Change) (action, message string) {
+	u, err := p.cluster.Self().Get(ctx, c.ID, c.Version)
+	switch {
+	case err != nil:
+		return c.Action.Done(), "as planned; it cannot be read: " + oneLine(err)
+	case c.Action == plan.Delete && (u == nil || u.GetDeletionTimestamp() != nil || c.Live != nil && u.GetUID() != c.Live.GetUID()):
+		return c.Action.Done(), c.Reason
+	case c.Action != plan.Delete && u != nil && (c.Live == nil || u.GetResourceVersion() != c.Live.GetResourceVersion()):
+		return c.Action.Done(), c.Reason
+	}
+	return plan.Skip.Done(), fmt.Sprintf("was to be %s; the controller left it as it was", c.Action.Done())
 }
 
 // await waits for the parent, which writes t's spec, and for what must be ready.

@@ -74,6 +74,7 @@ func (e *Engine) discover(ctx context.Context, r *Run) error {
 			queue = append(queue, e.children(r, p, seen)...)
 		}
 	}
+	e.tellOtherRoots(r, seen)
 	return nil
 }
 

@@ -42,9 +42,9 @@ type Engine struct {
 	verdicts *cache.Verdicts
 	compared *comparison // with another state of the source; nil where a cluster is asked
 
-	begun    bool   // the first line is out
-	locked   bool   // no other run writes
-	identity string // of the source, as the cluster remembers it
+	begun    bool          // the first line is out
+	lock     *cluster.Lock // keeps other runs from writing; nil for none
+	identity string        // of the source, as the cluster remembers it
 
 	clusterRoot *flux.Kustomization // the root as the cluster has it, where there was no source at hand
 }
@@ -129,7 +129,8 @@ type Run struct {
 	hasFlux  bool                        // the cluster has the Kustomization kind already
 	before   map[*Planned][]*Planned     // what must have ended before: named, or found out
 	clusters map[string]*cluster.Cluster // beside the one at hand, and as whom
-	mu       sync.Mutex                  // guards Warnings
+	leaving  map[spaceAt]string          // what keeps namespaces that are being deleted
+	mu       sync.Mutex                  // guards Warnings and leaving
 
 	declaredAll []*Planned             // also those that the user's names leave out
 	otherSource bool                   // the cluster remembers another one, whose history is not this one's

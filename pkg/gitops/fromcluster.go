@@ -3,6 +3,7 @@ package gitops
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
@@ -27,6 +28,11 @@ func (e *Engine) FromCluster(ctx context.Context, ref string) error {
 		return err
 	}
 	const elsewhere = "cd into the repository, or name it: --source DIR|URL"
+	if hasFlux && rec.Live == nil {
+		if rec, err = e.otherRoot(ctx, rec, elsewhere); err != nil {
+			return err
+		}
+	}
 	if !hasFlux || rec.Live == nil {
 		return &Refused{Code: "no-source", Fix: "--name [NAMESPACE/]NAME for another Kustomization; or " + elsewhere,
 			Msg: fmt.Sprintf("no Git repository here or above, and cluster %s does not have %s to take one from", e.Cluster.Context, e.Options.Root)}
@@ -76,6 +82,51 @@ func (e *Engine) FromCluster(ctx context.Context, ref string) error {
 		return &Refused{Code: failed.code, Msg: failed.message, Fix: failed.hint}
 	}
 	return nil
+}
+
+// otherRoot takes the one Kustomization of the cluster that is below no other where
+// there is none of the name that a bootstrap gives; of several somebody has to
+// choose.
+func (e *Engine) otherRoot(ctx context.Context, rec *cluster.Record, elsewhere string) (*cluster.Record, error) {
+	records, err := e.Cluster.RecordSet(ctx)
+	if err != nil {
+		return nil, err
+	}
+	roots := records.Roots()
+	switch {
+	case len(roots) == 0:
+		return rec, nil
+	case len(roots) == 1 && rec.Ref.Name == defaultRoot:
+		e.Options.Root = roots[0]
+		return records.Load(ctx, roots[0])
+	}
+	var names []string
+	for _, r := range roots {
+		names = append(names, r.Namespace+"/"+r.Name)
+	}
+	return nil, &Refused{Code: "no-source", Fix: "--name with one of " + strings.Join(names, ", ") + "; or " + elsewhere,
+		Msg: fmt.Sprintf("no Git repository here or above, and cluster %s does not have %s, but %s that are below no other", e.Cluster.Context, e.Options.Root, count(len(roots), "Kustomization"))}
+}
+
+// defaultRoot is what Flux's bootstrap calls the root.
+const defaultRoot = "flux-system"
+
+// tellOtherRoots warns of the Kustomizations in the cluster that are not below the
+// root, where that was taken from there: this run leaves them alone.
+func (e *Engine) tellOtherRoots(r *Run, seen map[flux.Ref]*Planned) {
+	if e.clusterRoot == nil {
+		return
+	}
+	var names []string
+	for _, ref := range r.records.Roots() {
+		if seen[ref] == nil {
+			names = append(names, ref.Namespace+"/"+ref.Name)
+		}
+	}
+	if len(names) > 0 {
+		r.warn(e, Warning{Code: "other-roots", Object: r.Root.Ref.String(),
+			Message: "not below this root, and not looked at: " + some(names, 5), Hint: "--name " + names[0]})
+	}
 }
 
 // SecretData is what a Secret in the cluster has, decoded; ok is false where

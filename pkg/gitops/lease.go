@@ -2,8 +2,11 @@ package gitops
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 )
 
 // Actor is who makes a run, as locks, Events and annotations name them.
@@ -42,9 +45,25 @@ func (e *Engine) Lock(ctx context.Context, r *Run, wait time.Duration) (*Locked,
 	if err != nil {
 		return nil, err
 	}
-	e.locked = true
+	e.lock = lock
 	held, release := lock.Hold(ctx)
 	return &Locked{Context: held, Release: release, Moved: lock.Moved}, nil
+}
+
+// holds waits until it is certain that no other run may write: a process that was
+// stopped for a while, with its machine or by Ctrl-Z, may have lost the lock, and
+// does not know yet.
+func (e *Engine) holds(ctx context.Context) error {
+	if e.lock == nil {
+		return ctx.Err()
+	}
+	return e.lock.Sure(ctx)
+}
+
+// lost reports whether another run may write by now: this one writes nothing more.
+func lost(ctx context.Context) bool {
+	var l *cluster.LostError
+	return errors.As(context.Cause(ctx), &l)
 }
 
 // writes reports whether carrying out r would write anything beyond the
@@ -64,7 +83,7 @@ func (e *Engine) writes(r *Run) bool {
 // lookAtLock notes whether another run holds the root: what is read from now on
 // may change under a plan that is only to be shown.
 func (e *Engine) lookAtLock(ctx context.Context, r *Run) {
-	if e.locked {
+	if e.lock != nil {
 		r.warn(e, Warning{Code: "planned-again", Object: r.Root.Ref.String(),
 			Message: "another run wrote after this one had looked: planned again"})
 		return

@@ -344,9 +344,23 @@ func (e *Engine) namespaces(ctx context.Context, r *Run) (map[spaceAt]cluster.Pr
 		}
 		for name, presence := range found {
 			out[spaceAt{site, name}] = presence
+			if presence == cluster.Leaving {
+				r.leaves(ctx, c, spaceAt{site, name})
+			}
 		}
 	}
 	return out, nil
+}
+
+// leaves notes what keeps a namespace that is being deleted.
+func (r *Run) leaves(ctx context.Context, c *cluster.Cluster, at spaceAt) {
+	why := c.HoldsNamespace(ctx, at.name)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.leaving == nil {
+		r.leaving = map[spaceAt]string{}
+	}
+	r.leaving[at] = why
 }
 
 // lacksNamespace reports whether something of p is in a namespace that does not
@@ -373,12 +387,12 @@ func (e *Engine) checkNamespaces(r *Run, p *Planned) {
 			}
 		case !told[ns]:
 			told[ns] = true
-			p.problem(reasonFailed, e.noNamespace(p, ns, found))
+			p.problem(reasonFailed, e.noNamespace(r, p, ns, found))
 		}
 	}
 }
 
-func (e *Engine) noNamespace(p *Planned, ns string, presence cluster.Presence) Problem {
+func (e *Engine) noNamespace(r *Run, p *Planned, ns string, presence cluster.Presence) Problem {
 	var names []string
 	problem := Problem{Code: "no-namespace", Object: "namespace/" + ns,
 		Hint: fmt.Sprintf("kubectl create namespace %s, or add a Namespace to this repository", ns)}
@@ -398,6 +412,11 @@ func (e *Engine) noNamespace(p *Planned, ns string, presence cluster.Presence) P
 	if presence == cluster.Leaving {
 		problem.Code = "namespace-terminating"
 		problem.Message = fmt.Sprintf("namespace %s is being deleted; %s would be in it", ns, some(names, 3))
+		r.mu.Lock()
+		if held := r.leaving[spaceAt{p.site(), ns}]; held != "" {
+			problem.Message += ". What holds it: " + held
+		}
+		r.mu.Unlock()
 		problem.Hint = fmt.Sprintf("wait until it is gone (kubectl wait --for=delete namespace/%s), then run again", ns)
 	}
 	return problem

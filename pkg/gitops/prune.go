@@ -46,6 +46,9 @@ func (t *task) prune(ctx context.Context, tasks map[*Planned]*task) error {
 
 // deleteOne deletes the live object of c, if it is still owner's.
 func (t *task) deleteOne(ctx context.Context, owner *Planned, c *plan.Change) error {
+	if err := t.e.holds(ctx); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
 	t.e.progress(t.Ref, "deleting "+c.ID.String())

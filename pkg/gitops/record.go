@@ -42,6 +42,9 @@ func (t *task) claim(ctx context.Context) error {
 	if t.Writes() == 0 && t.sameOwned(inv) {
 		return nil
 	}
+	if err := t.e.holds(ctx); err != nil {
+		return err
+	}
 	t.e.progress(t.Ref, "storing what will be owned")
 	union := t.record.Inventory.Union(inv)
 	status := t.record.Status
@@ -141,6 +144,9 @@ func (t *task) succeed(ctx context.Context, took time.Duration) error {
 		}
 		if t.digest != "" {
 			status.History.Upsert(t.digest, time.Now(), took, reasonSucceeded, map[string]string{"revision": t.Revision})
+		}
+		if err := t.e.holds(ctx); err != nil {
+			return err
 		}
 		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 		defer cancel()
@@ -255,6 +261,9 @@ func (t *task) skip(ctx context.Context, why string) {
 // recordFailure writes Ready=False where the cluster keeps a record of t, if it
 // does not say so already. Failing to is no second failure: the report has it.
 func (t *task) recordFailure(ctx context.Context, reason, message string) {
+	if lost(ctx) {
+		return // whoever has the lock keeps the record now
+	}
 	rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
 	if err := t.reload(rctx); err != nil || t.record == nil || t.record.Live == nil && !t.record.InConfigMap {

@@ -21,7 +21,7 @@ func (t *task) leaveWord(ctx context.Context) {
 			done = append(done, fmt.Sprintf("%d %s", a.n, a.word))
 		}
 	}
-	if len(done) == 0 {
+	if len(done) == 0 || lost(ctx) {
 		return
 	}
 	note := fmt.Sprintf("%s by %s: %s", strings.Join(done, ", "), t.e.Actor, t.report.Message)

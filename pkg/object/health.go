@@ -2,6 +2,7 @@ package object
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -30,6 +31,9 @@ func HealthOf(u *unstructured.Unstructured) Health {
 	r, err := status.Compute(u)
 	if err != nil {
 		return Health{Status: status.UnknownStatus, Message: err.Error()}
+	}
+	if f := u.GetFinalizers(); r.Status == status.TerminatingStatus && len(f) > 0 {
+		r.Message = "is being deleted, and held by the finalizer " + strings.Join(f, ", ")
 	}
 	return Health{Status: r.Status, Message: r.Message}
 }

@@ -28,6 +28,7 @@ type Options struct {
 	lockTimeout time.Duration
 	suspend     bool
 	beside      bool // a Flux controller is alive
+	lost        bool // another run took the lock in mid-run
 	interactive bool
 }
 
@@ -163,10 +164,12 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 	// What was written is written, whether its report could be printed or not:
 	// the exit code comes from the result.
 	printed := u.Sync(report)
-	switch report.Result {
-	case gitops.Interrupted:
+	switch {
+	case report.Result == gitops.Interrupted:
 		return cli.Exit{Code: cli.ExitInterrupted}
-	case gitops.Failed:
+	case report.Result == gitops.Failed && o.lost:
+		return cli.Exit{Code: cli.ExitBusy}
+	case report.Result == gitops.Failed:
 		return cli.Exit{Code: cli.ExitNo}
 	}
 	return printed
@@ -215,7 +218,10 @@ func (o *Options) reconcile(ctx context.Context, c *cobra.Command, env *cli.Env,
 	if err := o.stepAside(locked.Context, e, plan); err != nil {
 		return gitops.SyncReport{}, err
 	}
-	return e.Apply(locked.Context, plan), nil
+	report := e.Apply(locked.Context, plan)
+	var lost *cluster.LostError
+	o.lost = errors.As(context.Cause(locked.Context), &lost)
+	return report, nil
 }
 
 // approved is a plan that the guards, and with --interactive the user, let pass.
