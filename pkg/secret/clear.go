@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -25,10 +26,15 @@ type known struct {
 	rule, what string
 	// literals: a text without any of them holds none.
 	literals []string
-	// expr has the secret as its first group, or as a whole.
-	expr *regexp.Regexp
+	// expr has the secret as its first group, or as a whole. Few commands need it:
+	// to compile all would be a tenth of what it takes to start any of them.
+	expr func() *regexp.Regexp
 	// holds is a last look, nil for none.
 	holds func(value string) bool
+}
+
+func lazily(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
 }
 
 const rotateFix = "take it out, revoke it where it was made, and seal its successor"
@@ -37,47 +43,47 @@ const rotateFix = "take it out, revoke it where it was made, and seal its succes
 // has a prefix or a shape that nothing else has: few false alarms count for more
 // here than the last of the rare forms.
 var knownSecrets = []known{
-	{PrivateKey, "a private key of age", []string{"AGE-SECRET-KEY-"}, regexp.MustCompile(`AGE-SECRET-KEY-(?:PQ-)?1[0-9A-Za-z]{20,}`), nil},
+	{PrivateKey, "a private key of age", []string{"AGE-SECRET-KEY-"}, lazily(`AGE-SECRET-KEY-(?:PQ-)?1[0-9A-Za-z]{20,}`), nil},
 	// A key that stands in a text of JSON or YAML has its line breaks escaped.
-	{PrivateKey, "a private key", []string{"PRIVATE KEY"}, regexp.MustCompile(`-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:\s|\\r|\\n|[#>|"'+])*(?:[A-Za-z-]+: [^\n\\]*(?:\s|\\r|\\n|[#>|"'+])+)*([A-Za-z0-9+/=]{16,})`), nil},
-	{PrivateKey, "a private key, in base64", []string{"LS0tLS1CRUdJTi"}, regexp.MustCompile(`LS0tLS1CRUdJTi[A-Za-z0-9+/]{30,}={0,2}`), encodedPrivateKey},
-	{PrivateKey, "a private key of PuTTY", []string{"PuTTY-User-Key-File"}, regexp.MustCompile(`PuTTY-User-Key-File-\d: \S+`), nil},
+	{PrivateKey, "a private key", []string{"PRIVATE KEY"}, lazily(`-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:\s|\\r|\\n|[#>|"'+])*(?:[A-Za-z-]+: [^\n\\]*(?:\s|\\r|\\n|[#>|"'+])+)*([A-Za-z0-9+/=]{16,})`), nil},
+	{PrivateKey, "a private key, in base64", []string{"LS0tLS1CRUdJTi"}, lazily(`LS0tLS1CRUdJTi[A-Za-z0-9+/]{30,}={0,2}`), encodedPrivateKey},
+	{PrivateKey, "a private key of PuTTY", []string{"PuTTY-User-Key-File"}, lazily(`PuTTY-User-Key-File-\d: \S+`), nil},
 
-	{KnownToken, "an access key of AWS", []string{"AKIA", "ASIA"}, regexp.MustCompile(`\b((?:AKIA|ASIA)[A-Z2-7]{16})\b`), nil},
-	{KnownToken, "a token of GitHub", []string{"ghp_", "gho_", "ghu_", "ghs_", "ghr_"}, regexp.MustCompile(`\b(gh[pousr]_[A-Za-z0-9]{36,255})\b`), nil},
-	{KnownToken, "a token of GitHub", []string{"github_pat_"}, regexp.MustCompile(`\b(github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59})\b`), nil},
-	{KnownToken, "a token of GitLab", []string{"glpat-", "gldt-", "glrt-", "glptt-", "glcbt-", "glagent-"}, regexp.MustCompile(`\b(gl(?:pat|dt|rt|ptt|cbt|agent)-[A-Za-z0-9_.-]{20,})`), nil},
-	{KnownToken, "a token of Slack", []string{"xox", "xapp-"}, regexp.MustCompile(`\b(xox[abeprs]-(?:\d-)?[A-Za-z0-9-]{20,}|xapp-\d-[A-Z0-9]+-\d+-[a-z0-9]+)`), nil},
-	{KnownToken, "a webhook of Slack", []string{"hooks.slack.com/"}, regexp.MustCompile(`hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9+/_]{30,})`), nil},
-	{KnownToken, "a webhook of Discord", []string{"/api/webhooks/"}, regexp.MustCompile(`discord(?:app)?\.com/api/webhooks/\d{15,}/([A-Za-z0-9_-]{60,})`), nil},
-	{KnownToken, "a webhook of Microsoft Teams", []string{".webhook.office.com/"}, regexp.MustCompile(`\.webhook\.office\.com/webhookb2/([0-9a-f-]{36}@[0-9a-f-]{36}/IncomingWebhook/[0-9a-f]{32})`), nil},
-	{KnownToken, "a token of a Telegram bot", []string{":AA"}, regexp.MustCompile(`\b(\d{8,10}:AA[A-Za-z0-9_-]{33})\b`), nil},
-	{KnownToken, "a live key of Stripe", []string{"sk_live_", "rk_live_"}, regexp.MustCompile(`\b([sr]k_live_[A-Za-z0-9]{20,})`), nil},
-	{KnownToken, "an API key of Google", []string{"AIza"}, regexp.MustCompile(`\b(AIza[A-Za-z0-9_-]{35})(?:[^A-Za-z0-9_-]|$)`), nil},
-	{KnownToken, "an OAuth secret of Google", []string{"GOCSPX-"}, regexp.MustCompile(`\b(GOCSPX-[A-Za-z0-9_-]{28})`), nil},
-	{KnownToken, "an account key of Azure", []string{"AccountKey=", "SharedAccessKey="}, regexp.MustCompile(`(?:AccountKey|SharedAccessKey)=([A-Za-z0-9+/]{40,}={0,2})`), nil},
-	{KnownToken, "a token of npm", []string{"npm_"}, regexp.MustCompile(`\b(npm_[A-Za-z0-9]{36})\b`), nil},
-	{KnownToken, "a token of PyPI", []string{"pypi-AgE"}, regexp.MustCompile(`\b(pypi-AgE[A-Za-z0-9_-]{50,})`), nil},
-	{KnownToken, "a token of Docker Hub", []string{"dckr_"}, regexp.MustCompile(`\b(dckr_(?:pat|oat)_[A-Za-z0-9_-]{27,})`), nil},
-	{KnownToken, "an API key of SendGrid", []string{"SG."}, regexp.MustCompile(`\b(SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43})`), nil},
-	{KnownToken, "an API key of OpenAI", []string{"T3BlbkFJ"}, regexp.MustCompile(`\b(sk-[A-Za-z0-9_-]{16,}T3BlbkFJ[A-Za-z0-9_-]{16,})`), nil},
-	{KnownToken, "an API key of Anthropic", []string{"sk-ant-"}, regexp.MustCompile(`\b(sk-ant-[a-z]+\d\d-[A-Za-z0-9_-]{80,})`), nil},
-	{KnownToken, "a token of Hugging Face", []string{"hf_"}, regexp.MustCompile(`\b(hf_[A-Za-z]{34})\b`), nil},
-	{KnownToken, "a token of DigitalOcean", []string{"_v1_"}, regexp.MustCompile(`\b(do[opr]_v1_[0-9a-f]{64})\b`), nil},
-	{KnownToken, "a token of Vault", []string{"hvs.", "hvb.", "hvr."}, regexp.MustCompile(`\b(hv[sbr]\.[A-Za-z0-9_-]{24,})`), nil},
-	{KnownToken, "a token of Terraform Cloud", []string{".atlasv1."}, regexp.MustCompile(`\b([A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{60,})`), nil},
-	{KnownToken, "a token of Grafana", []string{"glsa_", "glc_ey"}, regexp.MustCompile(`\b(glsa_[A-Za-z0-9]{32}_[0-9A-Fa-f]{8}|glc_ey[A-Za-z0-9+/]{40,}={0,2})`), nil},
-	{KnownToken, "a key of Tailscale", []string{"tskey-"}, regexp.MustCompile(`\b(tskey-[a-z]+-[A-Za-z0-9]{6,}(?:CNTRL|KE)[A-Za-z0-9-]*)`), nil},
-	{KnownToken, "a token of Databricks", []string{"dapi"}, regexp.MustCompile(`\b(dapi[0-9a-f]{32}(?:-\d)?)\b`), nil},
-	{KnownToken, "a token of Shopify", []string{"shp"}, regexp.MustCompile(`\b(shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32})\b`), nil},
-	{KnownToken, "a token of Linear", []string{"lin_api_"}, regexp.MustCompile(`\b(lin_api_[A-Za-z0-9]{40})\b`), nil},
-	{KnownToken, "a bootstrap token of Kubernetes", []string{"kubeadm", "--token"}, regexp.MustCompile(`--token[= ]([a-z0-9]{6}\.[a-z0-9]{16})\b`), nil},
-	{KnownToken, "a JSON Web Token", []string{"eyJ"}, regexp.MustCompile(`\b(eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,})`), liveJWT},
-	{KnownToken, "a login in an Authorization header", []string{"uthorization"}, regexp.MustCompile(`(?i)authorization["']?\s*[:=]\s*["']?(?:basic|bearer|token)\s+([A-Za-z0-9+/_.=~-]{12,})`), func(v string) bool { return random(v) }},
-	{KnownToken, "the login to a registry", []string{`"auth"`}, regexp.MustCompile(`"auth"\s*:\s*"([A-Za-z0-9+/]{8,}={0,2})"`), encodedLogin},
+	{KnownToken, "an access key of AWS", []string{"AKIA", "ASIA"}, lazily(`\b((?:AKIA|ASIA)[A-Z2-7]{16})\b`), nil},
+	{KnownToken, "a token of GitHub", []string{"ghp_", "gho_", "ghu_", "ghs_", "ghr_"}, lazily(`\b(gh[pousr]_[A-Za-z0-9]{36,255})\b`), nil},
+	{KnownToken, "a token of GitHub", []string{"github_pat_"}, lazily(`\b(github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59})\b`), nil},
+	{KnownToken, "a token of GitLab", []string{"glpat-", "gldt-", "glrt-", "glptt-", "glcbt-", "glagent-"}, lazily(`\b(gl(?:pat|dt|rt|ptt|cbt|agent)-[A-Za-z0-9_.-]{20,})`), nil},
+	{KnownToken, "a token of Slack", []string{"xox", "xapp-"}, lazily(`\b(xox[abeprs]-(?:\d-)?[A-Za-z0-9-]{20,}|xapp-\d-[A-Z0-9]+-\d+-[a-z0-9]+)`), nil},
+	{KnownToken, "a webhook of Slack", []string{"hooks.slack.com/"}, lazily(`hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9+/_]{30,})`), nil},
+	{KnownToken, "a webhook of Discord", []string{"/api/webhooks/"}, lazily(`discord(?:app)?\.com/api/webhooks/\d{15,}/([A-Za-z0-9_-]{60,})`), nil},
+	{KnownToken, "a webhook of Microsoft Teams", []string{".webhook.office.com/"}, lazily(`\.webhook\.office\.com/webhookb2/([0-9a-f-]{36}@[0-9a-f-]{36}/IncomingWebhook/[0-9a-f]{32})`), nil},
+	{KnownToken, "a token of a Telegram bot", []string{":AA"}, lazily(`\b(\d{8,10}:AA[A-Za-z0-9_-]{33})\b`), nil},
+	{KnownToken, "a live key of Stripe", []string{"sk_live_", "rk_live_"}, lazily(`\b([sr]k_live_[A-Za-z0-9]{20,})`), nil},
+	{KnownToken, "an API key of Google", []string{"AIza"}, lazily(`\b(AIza[A-Za-z0-9_-]{35})(?:[^A-Za-z0-9_-]|$)`), nil},
+	{KnownToken, "an OAuth secret of Google", []string{"GOCSPX-"}, lazily(`\b(GOCSPX-[A-Za-z0-9_-]{28})`), nil},
+	{KnownToken, "an account key of Azure", []string{"AccountKey=", "SharedAccessKey="}, lazily(`(?:AccountKey|SharedAccessKey)=([A-Za-z0-9+/]{40,}={0,2})`), nil},
+	{KnownToken, "a token of npm", []string{"npm_"}, lazily(`\b(npm_[A-Za-z0-9]{36})\b`), nil},
+	{KnownToken, "a token of PyPI", []string{"pypi-AgE"}, lazily(`\b(pypi-AgE[A-Za-z0-9_-]{50,})`), nil},
+	{KnownToken, "a token of Docker Hub", []string{"dckr_"}, lazily(`\b(dckr_(?:pat|oat)_[A-Za-z0-9_-]{27,})`), nil},
+	{KnownToken, "an API key of SendGrid", []string{"SG."}, lazily(`\b(SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43})`), nil},
+	{KnownToken, "an API key of OpenAI", []string{"T3BlbkFJ"}, lazily(`\b(sk-[A-Za-z0-9_-]{16,}T3BlbkFJ[A-Za-z0-9_-]{16,})`), nil},
+	{KnownToken, "an API key of Anthropic", []string{"sk-ant-"}, lazily(`\b(sk-ant-[a-z]+\d\d-[A-Za-z0-9_-]{80,})`), nil},
+	{KnownToken, "a token of Hugging Face", []string{"hf_"}, lazily(`\b(hf_[A-Za-z]{34})\b`), nil},
+	{KnownToken, "a token of DigitalOcean", []string{"_v1_"}, lazily(`\b(do[opr]_v1_[0-9a-f]{64})\b`), nil},
+	{KnownToken, "a token of Vault", []string{"hvs.", "hvb.", "hvr."}, lazily(`\b(hv[sbr]\.[A-Za-z0-9_-]{24,})`), nil},
+	{KnownToken, "a token of Terraform Cloud", []string{".atlasv1."}, lazily(`\b([A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{60,})`), nil},
+	{KnownToken, "a token of Grafana", []string{"glsa_", "glc_ey"}, lazily(`\b(glsa_[A-Za-z0-9]{32}_[0-9A-Fa-f]{8}|glc_ey[A-Za-z0-9+/]{40,}={0,2})`), nil},
+	{KnownToken, "a key of Tailscale", []string{"tskey-"}, lazily(`\b(tskey-[a-z]+-[A-Za-z0-9]{6,}(?:CNTRL|KE)[A-Za-z0-9-]*)`), nil},
+	{KnownToken, "a token of Databricks", []string{"dapi"}, lazily(`\b(dapi[0-9a-f]{32}(?:-\d)?)\b`), nil},
+	{KnownToken, "a token of Shopify", []string{"shp"}, lazily(`\b(shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32})\b`), nil},
+	{KnownToken, "a token of Linear", []string{"lin_api_"}, lazily(`\b(lin_api_[A-Za-z0-9]{40})\b`), nil},
+	{KnownToken, "a bootstrap token of Kubernetes", []string{"kubeadm", "--token"}, lazily(`--token[= ]([a-z0-9]{6}\.[a-z0-9]{16})\b`), nil},
+	{KnownToken, "a JSON Web Token", []string{"eyJ"}, lazily(`\b(eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,})`), liveJWT},
+	{KnownToken, "a login in an Authorization header", []string{"uthorization"}, lazily(`(?i)authorization["']?\s*[:=]\s*["']?(?:basic|bearer|token)\s+([A-Za-z0-9+/_.=~-]{12,})`), func(v string) bool { return random(v) }},
+	{KnownToken, "the login to a registry", []string{`"auth"`}, lazily(`"auth"\s*:\s*"([A-Za-z0-9+/]{8,}={0,2})"`), encodedLogin},
 
-	{ClearPassword, "a password in a URL", []string{"://"}, regexp.MustCompile(`\b[a-zA-Z][a-zA-Z0-9+.-]{1,30}://[^\s/:@"'<>{}$]*:([^\s/:@"'<>{}]{3,})@[A-Za-z0-9\[]`), func(v string) bool { return !strings.HasPrefix(v, "$") && !placeholder(v) }},
-	{ClearPassword, "the hash of a password", []string{"$apr1$", "$2a$", "$2b$", "$2y$", "$5$", "$6$", "{SHA}"}, regexp.MustCompile(`[A-Za-z0-9_.@-]+:(\$apr1\$[./0-9A-Za-z]{1,8}\$[./0-9A-Za-z]{22}|\$2[aby]\$\d\d\$[./0-9A-Za-z]{53}|\$[56]\$(?:rounds=\d+\$)?[./0-9A-Za-z]{1,16}\$[./0-9A-Za-z]{43,86}|\{SHA\}[A-Za-z0-9+/]{27}=)`), nil},
+	{ClearPassword, "a password in a URL", []string{"://"}, lazily(`\b[a-zA-Z][a-zA-Z0-9+.-]{1,30}://[^\s/:@"'<>{}$]*:([^\s/:@"'<>{}]{3,})@[A-Za-z0-9\[]`), func(v string) bool { return !strings.HasPrefix(v, "$") && !placeholder(v) }},
+	{ClearPassword, "the hash of a password", []string{"$apr1$", "$2a$", "$2b$", "$2y$", "$5$", "$6$", "{SHA}"}, lazily(`[A-Za-z0-9_.@-]+:(\$apr1\$[./0-9A-Za-z]{1,8}\$[./0-9A-Za-z]{22}|\$2[aby]\$\d\d\$[./0-9A-Za-z]{53}|\$[56]\$(?:rounds=\d+\$)?[./0-9A-Za-z]{1,16}\$[./0-9A-Za-z]{43,86}|\{SHA\}[A-Za-z0-9+/]{27}=)`), nil},
 }
 
 // encodedPrivateKey tells whether a base64 text is a private key, and no certificate.
@@ -130,7 +136,7 @@ func clearHits(name string, data []byte, docs *documentsOf) []hit {
 		if !slices.ContainsFunc(k.literals, func(l string) bool { return bytes.Contains(data, []byte(l)) }) {
 			continue
 		}
-		for _, m := range k.expr.FindAllSubmatchIndex(data, -1) {
+		for _, m := range k.expr().FindAllSubmatchIndex(data, -1) {
 			at := m[:2]
 			if len(m) > 2 && m[2] >= 0 {
 				at = m[2:4]
