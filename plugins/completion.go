@@ -1,14 +1,19 @@
 package plugins
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
 )
@@ -34,18 +39,48 @@ kubectl_complete-gitops into a directory on PATH, where kubectl (1.26 and later)
 looks for it, and one for each plugin that is installed by itself. The completion
 of kubectl must be set up in your shell: kubectl completion --help`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return install(c, env, dir) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			err := install(c, env, dir)
+			if old := olderKubectl(c.Context(), env); err == nil && old != "" {
+				fmt.Fprintf(env.ErrOut, "warning: kubectl here is %s, which completes no plugins: that came with v1.26\nhint: %s completion bash --help completes the binary itself\n", old, env.Name)
+			}
+			return err
+		},
 	}
 	c.Flags().StringVar(&dir, "dir", "", "Directory on PATH to write to. Default: the first on PATH that is below your home directory and can be written.")
 	_ = c.MarkFlagDirname("dir")
 	return c
 }
 
+// olderKubectl is the version of the kubectl on PATH where it is known to be from
+// before kubectl asked plugins for completions, "" otherwise.
+func olderKubectl(ctx context.Context, env *cli.Env) string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	k := exec.CommandContext(ctx, "kubectl", "version", "--client", "-o", "json")
+	k.Env = env.Environ
+	out, err := k.Output()
+	if err != nil {
+		return ""
+	}
+	var v struct {
+		ClientVersion struct{ GitVersion string }
+	}
+	if json.Unmarshal(out, &v) != nil {
+		return ""
+	}
+	at, err := version.ParseSemantic(v.ClientVersion.GitVersion)
+	if err != nil || at.Major() == 0 || at.AtLeast(version.MajorMinor(1, 26)) { // 0 where a build does not know
+		return ""
+	}
+	return v.ClientVersion.GitVersion
+}
+
 func install(c *cobra.Command, env *cli.Env, dir string) error {
 	onPath := filepath.SplitList(env.Getenv("PATH"))
 	done := map[string]bool{}
 	if dir == "" {
-		home := env.Getenv("HOME")
+		home := env.Home()
 		for _, d := range onPath {
 			if home != "" && strings.HasPrefix(d, home+string(filepath.Separator)) && writable(d) {
 				dir = d

@@ -93,7 +93,7 @@ func installed(env *cli.Env) []Installed {
 		}
 	}
 	folder := env.Getenv("FLUXCD_PLUGINS")
-	if home := env.Getenv("HOME"); folder == "" && home != "" {
+	if home := env.Home(); folder == "" && home != "" {
 		folder = filepath.Join(home, ".fluxcd", "plugins")
 	}
 	if folder != "" {

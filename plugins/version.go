@@ -34,13 +34,38 @@ func versionCommand(env *cli.Env) *cobra.Command {
 			}
 			if output == "text" {
 				fmt.Fprintf(env.Out, "%s %s\n", env.Name, v.Version)
-				return nil
+			} else if err := answer(c, env, output, v); err != nil {
+				return err
 			}
-			return answer(c, env, output, v)
+			warnMixed(env)
+			return nil
 		},
 	}
 	c.Flags().StringVarP(&output, "output", "o", "text", "Format of the answer on stdout: text, json, yaml.")
 	return c
+}
+
+// warnMixed tells of commands that another version answers than the one that is
+// installed beside it: one that a newer archive was unpacked over, say.
+func warnMixed(env *cli.Env) {
+	found := installed(env)
+	versions := map[string]string{}
+	for _, p := range found {
+		versions[p.Path] = p.Version
+	}
+	for _, p := range found {
+		if runs := p.ShadowedBy; runs != "" && versions[runs] != p.Version {
+			fmt.Fprintf(env.ErrOut, "warning: %s is run by %s, version %s; %s, version %s, is hidden by it\nhint: remove the one that is not wanted; %s plugins lists all\n",
+				p.Typed, runs, known(versions[runs]), p.Path, known(p.Version), env.Name)
+		}
+	}
+}
+
+func known(version string) string {
+	if version == "" {
+		return "unknown"
+	}
+	return version
 }
 
 // answer prints an object as JSON or YAML.

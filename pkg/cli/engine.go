@@ -93,7 +93,16 @@ func (e *Env) cache() *cache.Dir {
 		}
 		version += fmt.Sprint(" ", info.Size(), info.ModTime().UnixNano())
 	}
-	return cache.Open(filepath.Join(*e.Kube.CacheDir, "kubectl-gitops"), version)
+	dir := filepath.Join(*e.Kube.CacheDir, "kubectl-gitops")
+	d := cache.Open(dir, version)
+	switch {
+	case d != nil:
+	case *e.Kube.CacheDir == noCacheDir:
+		fmt.Fprintln(e.ErrOut, "warning: HOME is not set: nothing is kept between runs, which makes them slower; --cache-dir DIR names a place")
+	default:
+		fmt.Fprintf(e.ErrOut, "warning: %s cannot be written: nothing is kept between runs, which makes them slower; --cache-dir DIR names another place\n", dir)
+	}
+	return d
 }
 
 // open opens the keys, the credentials and the source. An engine without a

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -37,8 +38,13 @@ type Output struct {
 // AddFlags adds -o, --color, --progress and -v. formats are those of -o beyond
 // text, json and yaml.
 func (o *Output) AddFlags(f *pflag.FlagSet, formats ...string) {
-	o.formats = append([]string{"text", "json", "yaml"}, formats...)
-	f.StringVarP(&o.Format, "output", "o", "text", "Format of the answer on stdout: "+strings.Join(o.formats, ", ")+".")
+	o.AddFormats(f, append([]string{"text", "json", "yaml"}, formats...)...)
+}
+
+// AddFormats is AddFlags for an answer with formats of its own, the default first.
+func (o *Output) AddFormats(f *pflag.FlagSet, formats ...string) {
+	o.formats = formats
+	f.StringVarP(&o.Format, "output", "o", formats[0], "Format of the answer on stdout: "+strings.Join(o.formats, ", ")+".")
 	f.StringVar(&o.Color, "color", "auto", "Color: auto, always or never. NO_COLOR and CLICOLOR_FORCE are obeyed.")
 	f.StringVar(&o.Progress, "progress", "auto", "Progress on stderr: auto, tty, plain or none.")
 	f.CountVarP(&o.Verbose, "verbose", "v", "Say more: each object, the requests that were sent.")
@@ -64,7 +70,7 @@ func (o *Output) UI(c *cobra.Command, env *Env, dryRun bool) (*ui.UI, error) {
 		format = ""
 	}
 	return ui.New(ui.Options{Out: env.Out, Err: env.ErrOut, Color: o.Color, Progress: o.Progress, Output: format, Getenv: env.Getenv,
-		Verbose: o.Verbose, Namespace: *env.Kube.Namespace, DryRun: dryRun}), nil
+		Verbose: o.Verbose, Namespace: *env.Kube.Namespace, Typed: env.Name, DryRun: dryRun}), nil
 }
 
 // OneOf refuses a flag's value that is not allowed.
@@ -179,12 +185,16 @@ func readFlagFile(flag, name string) ([]byte, error) {
 // remembers, else clusters/<context>.
 func (s *Source) EntryPath(snap *source.Snapshot, context string) (string, error) {
 	if s.Path != "" {
-		p := flux.CleanPath(s.Path)
-		if strings.HasPrefix(path.Clean(s.Path), "..") || path.IsAbs(s.Path) {
+		given := filepath.ToSlash(s.Path)
+		p := flux.CleanPath(given)
+		if strings.HasPrefix(path.Clean(given), "..") || path.IsAbs(given) || filepath.IsAbs(s.Path) {
 			return "", &usageError{msg: fmt.Sprintf("--path %s: is outside of the source", s.Path), hint: "give it relative to the source's root" + listClusters(snap)}
 		}
 		info, err := fs.Stat(snap.FS, p)
 		switch {
+		case err != nil && strings.Contains(given, `\`):
+			return "", &usageError{msg: fmt.Sprintf("--path %s: no such directory in %s; the directories of a source are written with /", s.Path, snap.Revision),
+				hint: "--path " + strings.ReplaceAll(given, `\`, "/")}
 		case err != nil:
 			return "", &usageError{msg: fmt.Sprintf("--path %s: no such directory in %s", s.Path, snap.Revision), hint: strings.TrimPrefix(listClusters(snap), "; ")}
 		case !info.IsDir():

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
@@ -54,11 +56,20 @@ type Env struct {
 // Getenv reads one variable of Environ.
 func (e *Env) Getenv(key string) string {
 	for i := len(e.Environ) - 1; i >= 0; i-- {
-		if v, ok := strings.CutPrefix(e.Environ[i], key+"="); ok {
+		// Windows has its variables in any case: Path.
+		if k, v, _ := strings.Cut(e.Environ[i], "="); k == key || runtime.GOOS == "windows" && strings.EqualFold(k, key) {
 			return v
 		}
 	}
 	return ""
+}
+
+// Home is the user's home directory, "" where there is none.
+func (e *Env) Home() string {
+	if home := e.Getenv("HOME"); home != "" || runtime.GOOS != "windows" {
+		return home
+	}
+	return e.Getenv("USERPROFILE")
 }
 
 // Command is a plugin's command as the user types it: the umbrella's name has
@@ -111,7 +122,10 @@ func Commit() string {
 // gitops-sync as kubectl-gitops_sync, typed "kubectl gitops-sync"; Flux's CLI
 // runs flux-gitops for "flux gitops". Any other name is itself.
 func TypedName(argv0 string) string {
-	name := strings.TrimSuffix(filepath.Base(argv0), ".exe")
+	name := filepath.Base(argv0)
+	if ext := filepath.Ext(name); strings.EqualFold(ext, ".exe") {
+		name = strings.TrimSuffix(name, ext)
+	}
 	for _, host := range []string{"kubectl", "flux"} {
 		if rest, ok := strings.CutPrefix(name, host+"-"); ok {
 			return host + " " + strings.ReplaceAll(strings.ReplaceAll(rest, "-", " "), "_", "-")
@@ -119,6 +133,9 @@ func TypedName(argv0 string) string {
 	}
 	return name
 }
+
+// noCacheDir is where nothing can be kept.
+var noCacheDir = filepath.Join(os.DevNull, "kube")
 
 // Main runs a command in this process and exits with its code.
 func Main(command func(*Env) *cobra.Command) {
@@ -162,6 +179,9 @@ func Run(ctx context.Context, command func(*Env) *cobra.Command, env *Env, args 
 	klog.SetOutput(io.Discard)
 
 	env.Kube = genericclioptions.NewConfigFlags(true)
+	if env.Home() == "" && env.Getenv("KUBECACHEDIR") == "" {
+		env.Kube.CacheDir = ptr.To(noCacheDir) // kubectl's would be in the current directory, which may be a repository
+	}
 	return Execute(ctx, command(env), env, args)
 }
 
@@ -197,7 +217,7 @@ func Execute(ctx context.Context, cmd *cobra.Command, env *Env, args []string) i
 	case errors.As(err, &exit):
 		return exit.Code
 	}
-	u := ui.New(ui.Options{Out: env.Out, Err: env.ErrOut, Color: "auto", Progress: "none", Getenv: env.Getenv})
+	u := ui.New(ui.Options{Out: env.Out, Err: env.ErrOut, Color: "auto", Progress: "none", Typed: env.Name, Getenv: env.Getenv})
 	defer u.Close()
 	if ctx.Err() != nil {
 		u.Error(errors.New("interrupted before anything was written"))

@@ -32,8 +32,11 @@ func parseRemote(s string) (r remote, ok bool, err error) {
 	scheme, rest, isURL := strings.Cut(s, "://")
 	if !isURL {
 		m := scpLike.FindStringSubmatch(s)
-		drive := runtime.GOOS == "windows" && m != nil && len(m[2]) == 1 && m[1] == ""
-		if m == nil || drive || m[3] == "" {
+		drive := m != nil && len(m[2]) == 1 && m[1] == ""
+		if drive && runtime.GOOS != "windows" && strings.HasPrefix(m[3], `\`) {
+			return r, false, &Error{Where: s, What: "is a path of Windows, and this is not", Fix: "name the directory as it is called here; WSL has C:\\ at /mnt/c"}
+		}
+		if m == nil || drive && runtime.GOOS == "windows" || m[3] == "" {
 			return remote{}, false, nil
 		}
 		return remote{scheme: "ssh", user: m[1], host: strings.Trim(m[2], "[]"), path: m[3], scp: true}, true, nil

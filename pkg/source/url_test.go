@@ -1,6 +1,7 @@
 package source
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -135,4 +136,18 @@ func TestRedact(t *testing.T) {
 	is(t, "remote", withoutSecrets("git@github.com:a/b.git"), "git@github.com:a/b.git")
 	is(t, "remote", withoutSecrets("https://u:p:q@h:x/b"), "https://h:x/b")
 	is(t, "remote", withoutSecrets("../fleet.git"), "../fleet.git")
+}
+
+// A path of Windows would be the host C of ssh elsewhere.
+func TestWindowsPathElsewhere(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("it is a directory there")
+	}
+	_, ok, err := parseRemote(`C:\src\gitops`)
+	if ok || err == nil || !strings.Contains(err.Error(), "is a path of Windows") {
+		t.Errorf("got %t, %v", ok, err)
+	}
+	if _, ok, err := parseRemote("c:src/gitops"); !ok || err != nil {
+		t.Errorf("a host of one letter: %t, %v", ok, err)
+	}
 }

@@ -21,7 +21,7 @@ func (u *UI) Error(err error) {
 	var lines, commands []string
 	all := unjoin(err, fault{})
 	for i, f := range all {
-		text := l.paint.boldRed("error:") + " " + strings.TrimSpace(clean(f.text))
+		text := l.paint.boldRed("error:") + " " + strings.TrimSpace(clean(Typed(l.typed, f.text)))
 		lines = append(lines, fold("", text, 2, l.width)...)
 		// Neighbors with the same hints share them.
 		if i+1 == len(all) || !slices.Equal(f.hints, all[i+1].hints) {

@@ -26,6 +26,7 @@ type layout struct {
 	names   int // columns of the longest name
 	verbose bool
 	dryRun  bool
+	typed   string
 }
 
 // head is what a line about a Kustomization begins with.
@@ -63,7 +64,7 @@ func (l layout) row(head, text, seconds string) []string {
 
 // verdict is the status in words, and its symbol.
 func (l layout) verdict(k gitops.KustomizationReport) (text, symbol string) {
-	message := strings.TrimSpace(clean(k.Message))
+	message := strings.TrimSpace(clean(Typed(l.typed, k.Message)))
 	switch k.Status {
 	case gitops.StatusReady:
 		counts := l.counts(k.Written, "  ")

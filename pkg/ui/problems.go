@@ -74,5 +74,5 @@ func (l layout) warning(w gitops.Warning) []string {
 
 // hint is what to type, or to do.
 func (l layout) hint(indent int, text string) []string {
-	return fold(spaces(indent), l.paint.cyan("hint:")+" "+strings.TrimSpace(clean(text)), indent+2, l.width)
+	return fold(spaces(indent), l.paint.cyan("hint:")+" "+strings.TrimSpace(clean(Typed(l.typed, text))), indent+2, l.width)
 }

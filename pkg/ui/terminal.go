@@ -3,6 +3,7 @@ package ui
 import (
 	"errors"
 	"io"
+	"runtime"
 	"strconv"
 	"syscall"
 
@@ -78,6 +79,13 @@ func terminalSize(fd int, getenv func(string) string) (w, h int) {
 	return w, h
 }
 
+// dumb reports whether the terminal is one of which nothing but lines can be
+// expected. Windows has no TERM.
+func dumb(getenv func(string) string) bool {
+	term := getenv("TERM")
+	return term == "dumb" || term == "" && runtime.GOOS != "windows"
+}
+
 // colored follows, in this order: --color, NO_COLOR (no-color.org),
 // CLICOLOR_FORCE (bixense.com/clicolors), and what the stream is.
 func colored(o Options, tty bool) bool {
@@ -93,7 +101,7 @@ func colored(o Options, tty bool) bool {
 	if v := o.Getenv("CLICOLOR_FORCE"); v != "" && v != "0" {
 		return true
 	}
-	return tty && o.Getenv("TERM") != "dumb"
+	return tty && !dumb(o.Getenv)
 }
 
 // progressMode resolves --progress to tty, plain or none: a dumb terminal
@@ -102,7 +110,7 @@ func progressMode(o Options, tty bool) string {
 	switch {
 	case o.Progress == "none":
 		return "none"
-	case o.Getenv("TERM") == "dumb":
+	case dumb(o.Getenv):
 		return "plain"
 	case o.Progress == "tty", o.Progress != "plain" && tty:
 		return "tty"

@@ -31,6 +31,8 @@ type Options struct {
 	// Namespace is the one whose Kustomizations go by their name alone, others
 	// are NAMESPACE/NAME; "" is flux-system.
 	Namespace string
+	// Typed is how the user typed this program; "" is "kubectl gitops".
+	Typed string
 	// DryRun words what happens as what would happen.
 	DryRun bool
 
@@ -210,7 +212,7 @@ func (u *UI) Close() {
 func (u *UI) layout(s *stream) layout {
 	return layout{
 		paint: s.paint, symbols: u.symbols, width: s.width(), names: u.run.names,
-		verbose: u.o.Verbose > 0, dryRun: u.o.DryRun,
+		verbose: u.o.Verbose > 0, dryRun: u.o.DryRun, typed: u.o.Typed,
 	}
 }
 

@@ -91,7 +91,7 @@ func (r *run) warn(code, file, message, hint string) {
 	}
 	fmt.Fprintln(r.env.ErrOut, line+message)
 	if hint != "" {
-		fmt.Fprintln(r.env.ErrOut, "  hint: "+hint)
+		fmt.Fprintln(r.env.ErrOut, "  hint: "+ui.Typed(r.env.Name, hint))
 	}
 }
 
