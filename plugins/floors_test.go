@@ -42,8 +42,9 @@ var floors = map[string]struct {
 	"plugins/secret":       {anything, "as above"},
 	"plugins/status":       {anything, "as above"},
 	"plugins/suspend":      {anything, "as above"},
+	"plugins/rbac":         {anything, "as above"},
 	"plugins/image":        {anything, "as above"},
-	"plugins":              {append(anything, "plugins/sync", "plugins/diff", "plugins/build", "plugins/status", "plugins/suspend", "plugins/secret", "plugins/image"), "the one list of plugins"},
+	"plugins":              {append(anything, "plugins/sync", "plugins/diff", "plugins/build", "plugins/status", "plugins/suspend", "plugins/secret", "plugins/image", "plugins/rbac"), "the one list of plugins"},
 }
 
 var values = []string{"pkg/object", "pkg/flux", "pkg/image", "pkg/plan"}

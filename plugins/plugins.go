@@ -9,6 +9,7 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/plugins/build"
 	"github.com/kubectl-gitops/kubectl-gitops/plugins/diff"
 	"github.com/kubectl-gitops/kubectl-gitops/plugins/image"
+	"github.com/kubectl-gitops/kubectl-gitops/plugins/rbac"
 	"github.com/kubectl-gitops/kubectl-gitops/plugins/secret"
 	"github.com/kubectl-gitops/kubectl-gitops/plugins/status"
 	"github.com/kubectl-gitops/kubectl-gitops/plugins/suspend"
@@ -32,6 +33,7 @@ var All = []Plugin{
 	{"resume", suspend.NewResume},
 	{"secret", secret.New},
 	{"image", func(env *cli.Env) *cobra.Command { return image.New(env, sync.New) }},
+	{"rbac", rbac.New},
 }
 
 // Umbrella is kubectl-gitops: every plugin as a subcommand.

@@ -16,6 +16,9 @@ const fluxLease = "-leader-election"
 // fluxNamespace is where Flux's controllers live.
 const fluxNamespace = "flux-system"
 
+// FluxLease is the Lease of the leader among the kustomize-controllers.
+func FluxLease() (namespace, name string) { return fluxNamespace, "kustomize-controller" + fluxLease }
+
 // Life tells whether a controller is alive.
 type Life int
 

@@ -110,11 +110,9 @@ type Lock struct {
 	Moved bool
 }
 
-func lockName(root flux.Ref) string { return recordPrefix + root.Name }
-
 // LockState reads the lock of a root.
 func (c *Cluster) LockState(ctx context.Context, root flux.Ref) (LockState, error) {
-	u, err := c.at(leases, root.Namespace).Get(ctx, lockName(root), metav1.GetOptions{})
+	u, err := c.at(leases, root.Namespace).Get(ctx, RecordName(root), metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return LockState{}, nil
@@ -184,7 +182,7 @@ func (c *Cluster) Lock(ctx context.Context, root flux.Ref, holder string, seen L
 
 // take writes the Lease over the state that was read, or fails with a conflict.
 func (c *Cluster) take(ctx context.Context, root flux.Ref, holder string, now LockState) (*coordinationv1.Lease, error) {
-	l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: lockName(root), Namespace: root.Namespace}}
+	l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: RecordName(root), Namespace: root.Namespace}}
 	if now.lease != nil {
 		l = now.lease.DeepCopy()
 		l.Spec.LeaseTransitions = ptr.To(transitions(l) + 1)
@@ -326,7 +324,7 @@ func (l *Lock) renew(ctx context.Context, stop <-chan struct{}, lose context.Can
 }
 
 func lockError(root flux.Ref, verb string, err error) error {
-	where := fmt.Sprintf("lease/%s in %s", lockName(root), root.Namespace)
+	where := fmt.Sprintf("lease/%s in %s", RecordName(root), root.Namespace)
 	if apierrors.IsForbidden(err) {
 		return &Error{What: fmt.Sprintf("%s, which keeps two runs apart: this user may not %s it", where, verb), Why: err,
 			Fix: fmt.Sprintf("kubectl -n %s create role gitops-lock --verb=get,create,update --resource=leases.coordination.k8s.io, and bind it to this user", root.Namespace)}

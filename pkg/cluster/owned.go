@@ -165,6 +165,17 @@ func (c *Cluster) isNarrow(r Resource) bool {
 	return narrow
 }
 
+// mayListLess reports whether some kind was found to be one that may not be listed
+// in all namespaces: whoever asks is allowed one object or another, then.
+func (c *Cluster) mayListLess() bool {
+	less := false
+	c.narrow.Range(func(any, any) bool {
+		less = true
+		return false
+	})
+	return less
+}
+
 // Namespaces tells which of names exist: by GETs, or where they are many by one
 // LIST of all.
 func (c *Cluster) Namespaces(ctx context.Context, names []string) (map[string]Presence, error) {

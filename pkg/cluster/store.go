@@ -73,6 +73,10 @@ type Record struct {
 	Notes map[string]string
 }
 
+// RecordName is the name of the ConfigMap that stands in for a Kustomization, and
+// of the Lease of a root.
+func RecordName(ref flux.Ref) string { return recordPrefix + ref.Name }
+
 // note takes over the notes of u.
 func (r *Record) note(u *unstructured.Unstructured) {
 	for k, v := range u.GetAnnotations() {

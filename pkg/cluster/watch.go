@@ -130,7 +130,7 @@ func (c *Cluster) scopes(owner flux.Ref, entries, others []plan.Entry, wanted ma
 		scopes = append(scopes, scope{resource: r, namespace: id.Namespace, field: fields.OneTermEqualSelector("metadata.name", id.Name).String(), ids: []object.ID{id}})
 	}
 	for _, g := range order {
-		if len(groups[g]) > byName {
+		if len(groups[g]) > byName && !c.mayListLess() {
 			label := flux.OwnerNameLabel + "=" + owner.Name + "," + flux.OwnerNamespaceLabel + "=" + owner.Namespace
 			scopes = append(scopes, scope{resource: g.resource, namespace: g.namespace, label: label, ids: groups[g]})
 			continue

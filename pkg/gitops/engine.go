@@ -41,6 +41,7 @@ type Engine struct {
 
 	verdicts *cache.Verdicts
 	compared *comparison // with another state of the source; nil where a cluster is asked
+	lookedUp sync.Map    // object.ID -> true: read by name, since no Kustomization of the run declares it
 
 	begun    bool          // the first line is out
 	lock     *cluster.Lock // keeps other runs from writing; nil for none

@@ -38,6 +38,7 @@ const pendingKind = "its kind"
 type definition struct {
 	by       *Planned
 	versions []string // served ones
+	resource string   // plural
 	cluster  bool     // cluster-scoped
 }
 
@@ -182,7 +183,8 @@ func (r *Run) index() {
 				group, _, _ := unstructured.NestedString(o.Object, "spec", "group")
 				kind, _, _ := unstructured.NestedString(o.Object, "spec", "names", "kind")
 				scope, _, _ := unstructured.NestedString(o.Object, "spec", "scope")
-				d := &definition{by: p, cluster: scope == "Cluster"}
+				plural, _, _ := unstructured.NestedString(o.Object, "spec", "names", "plural")
+				d := &definition{by: p, resource: plural, cluster: scope == "Cluster"}
 				versions, _, _ := unstructured.NestedSlice(o.Object, "spec", "versions")
 				for _, v := range versions {
 					if v, ok := v.(map[string]any); ok && v["served"] == true {
@@ -586,7 +588,8 @@ func (e *Engine) mayRecreate(p *Planned, c *plan.Change) bool {
 	if contains(ProtectedKinds, c.ID.Kind) {
 		return false // they take data along, whatever is forced
 	}
-	return e.Options.Force || p.Spec.Force || flux.Marked(c.Object, flux.ForceKey, "enabled") || flux.Marked(c.Live, flux.ForceKey, "enabled")
+	return e.Options.Force || p.Spec.Force || flux.Marked(c.Object, flux.ForceKey, "enabled") ||
+		c.Live != nil && flux.Marked(c.Live, flux.ForceKey, "enabled")
 }
 
 // refused turns the server's no into problems, one a reason.

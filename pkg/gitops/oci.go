@@ -176,7 +176,7 @@ func (e *Engine) sourceProxy(ctx context.Context, r *Run, namespace string, ref 
 func (e *Engine) pullSecrets(ctx context.Context, r *Run, id object.ID) ([]*meta.LocalObjectReference, error) {
 	o, ok := e.declared(ctx, r, id)
 	if !ok {
-		live, err := e.Cluster.Get(ctx, id, "v1")
+		live, err := e.lookUp(ctx, id)
 		if err != nil {
 			return nil, err
 		}

@@ -128,7 +128,7 @@ func (e *Engine) rememberedSource(ctx context.Context, rec *cluster.Record) (nam
 	if kind != sourcev1.GitRepositoryKind {
 		return "", true, nil
 	}
-	u, err := e.Cluster.Get(ctx, object.ID{Group: flux.SourceGroup, Kind: kind, Namespace: ref.Namespace, Name: ref.Name}, "v1")
+	u, err := e.lookUp(ctx, sourceID(kind, ref))
 	if err != nil || u == nil {
 		return "", true, err
 	}

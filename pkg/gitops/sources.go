@@ -144,7 +144,7 @@ func (e *Engine) sourceObject(ctx context.Context, r *Run, id object.ID) (o obje
 	if e.Cluster == nil {
 		return o, "Git does not have it, and no cluster is asked"
 	}
-	live, err := e.Cluster.Get(ctx, id, "v1")
+	live, err := e.lookUp(ctx, id)
 	switch {
 	case err != nil:
 		return o, err.Error()
@@ -296,7 +296,7 @@ func (e *Engine) suspendedAt(ctx context.Context, r *Run, id object.ID, inGit bo
 		return false, "", nil
 	}
 	if r.hasFlux {
-		live, err := e.Cluster.Get(ctx, id, "v1")
+		live, err := e.lookUp(ctx, id)
 		if err != nil {
 			return false, "", err
 		}

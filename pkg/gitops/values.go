@@ -30,7 +30,7 @@ func (e *Engine) data(ctx context.Context, r *Run, id object.ID) (data map[strin
 	if e.Cluster == nil {
 		return nil, notFound
 	}
-	live, err := e.Cluster.Get(ctx, id, "v1")
+	live, err := e.lookUp(ctx, id)
 	switch {
 	case err != nil:
 		return nil, err.Error()
@@ -38,6 +38,12 @@ func (e *Engine) data(ctx context.Context, r *Run, id object.ID) (data map[strin
 		return nil, notFound
 	}
 	return decodeData(live), ""
+}
+
+// lookUp reads what no Kustomization of the run declares; nil for nothing.
+func (e *Engine) lookUp(ctx context.Context, id object.ID) (*unstructured.Unstructured, error) {
+	e.lookedUp.Store(id, true)
+	return e.Cluster.Get(ctx, id, "v1")
 }
 
 // notFound is why there is no data that anybody has.

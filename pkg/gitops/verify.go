@@ -229,16 +229,15 @@ func (e *Engine) readDenied(ctx context.Context, r *Run, c *cluster.Cluster, o *
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	for _, d := range o.denied {
-		if denied[d] == 0 {
-			continue
+	objects, kinds := 0, map[cluster.Resource]bool{}
+	for d, n := range denied {
+		if n > 0 {
+			objects, kinds[d.Resource] = objects+n, true
 		}
-		where := "in namespace " + d.Namespace
-		if !d.Namespaced {
-			where = "at the cluster scope"
-		}
-		r.warn(e, Warning{Code: "not-listed", Object: d.Kind,
-			Message: fmt.Sprintf("this user may not list %s %s: %s read one by one", d.GroupResource(), where, count(denied[d], "object")),
+	}
+	if objects > 0 {
+		r.warn(e, Warning{Code: "not-listed",
+			Message: fmt.Sprintf("%s of %s read one by one: this user may not list them", count(objects, "object"), count(len(kinds), "kind")),
 			Hint:    "allow the verb list, to save a request an object"})
 	}
 	return nil
