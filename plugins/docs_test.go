@@ -6,6 +6,14 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
+	"github.com/kubectl-gitops/kubectl-gitops/plugins/sync"
 )
 
 // A code is what people search for: each that a report can carry is explained.
@@ -34,5 +42,31 @@ func TestCodesAreDocumented(t *testing.T) {
 	}
 	if n < 20 {
 		t.Errorf("found %d codes in pkg/gitops: the pattern no longer fits the code", n)
+	}
+}
+
+// The CronJob gives flags that sync has, and ends by itself before it is killed.
+func TestCronJobEndsItself(t *testing.T) {
+	data, err := os.ReadFile("../deploy/cronjob.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var job batchv1.CronJob
+	if err := yaml.UnmarshalStrict(data, &job); err != nil {
+		t.Fatal(err)
+	}
+	spec := job.Spec.JobTemplate.Spec
+	args := spec.Template.Spec.Containers[0].Args
+	env := &cli.Env{Name: "kubectl gitops", Kube: genericclioptions.NewConfigFlags(true)}
+	command := sync.New(env)
+	if args[0] != "sync" || command.ParseFlags(args[1:]) != nil {
+		t.Fatalf("args %v", args)
+	}
+	limit, err := command.Flags().GetDuration("run-timeout")
+	if err != nil || limit <= 0 || limit >= time.Duration(*spec.ActiveDeadlineSeconds)*time.Second {
+		t.Errorf("--run-timeout %s, activeDeadlineSeconds %d: %v", limit, *spec.ActiveDeadlineSeconds, err)
+	}
+	if job.Spec.ConcurrencyPolicy != batchv1.ForbidConcurrent {
+		t.Errorf("concurrencyPolicy %s", job.Spec.ConcurrencyPolicy)
 	}
 }

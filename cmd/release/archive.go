@@ -67,11 +67,7 @@ func (r *release) tarball(w io.Writer, entries []entry) error {
 	compressed := gzip.NewWriter(w) // the best compression takes three times as long for 0.4 %
 	out := tar.NewWriter(compressed)
 	for _, e := range entries {
-		header := tar.Header{Typeflag: tar.TypeReg, Name: e.name, Mode: e.mode, Size: int64(len(e.data)), ModTime: r.date, Format: tar.FormatUSTAR}
-		if err := out.WriteHeader(&header); err != nil {
-			return err
-		}
-		if _, err := out.Write(e.data); err != nil {
+		if err := r.tarEntry(out, e); err != nil {
 			return err
 		}
 	}
@@ -79,6 +75,19 @@ func (r *release) tarball(w io.Writer, entries []entry) error {
 		return err
 	}
 	return compressed.Close()
+}
+
+// tarEntry writes a file, or a directory where the name ends in a /.
+func (r *release) tarEntry(out *tar.Writer, e entry) error {
+	header := tar.Header{Typeflag: tar.TypeReg, Name: e.name, Mode: e.mode, Size: int64(len(e.data)), ModTime: r.date, Format: tar.FormatUSTAR}
+	if strings.HasSuffix(e.name, "/") {
+		header.Typeflag = tar.TypeDir
+	}
+	if err := out.WriteHeader(&header); err != nil {
+		return err
+	}
+	_, err := out.Write(e.data)
+	return err
 }
 
 func (r *release) zip(w io.Writer, entries []entry) error {

@@ -1,5 +1,5 @@
-// Command release makes dist/: archives, checksums, an SBOM, krew's manifests
-// and the manifest of the Flux plugin, of the source at hand. It needs no
+// Command release makes dist/: archives, a container image, checksums, an SBOM,
+// krew's manifests and the manifest of the Flux plugin, of the source at hand. It needs no
 // network, and gives the same bytes for the same commit. `make release` runs it
 // for every platform.
 package main
@@ -148,6 +148,9 @@ func (r *release) run() error {
 		}
 		made = append(made, packed...)
 	}
+	if err := r.image(licenses); err != nil {
+		return err
+	}
 	if err := r.sbom(modules); err != nil {
 		return err
 	}
@@ -157,12 +160,20 @@ func (r *release) run() error {
 	return r.checksums()
 }
 
+// built is the directory of t's binaries.
+func (r *release) built(t target) string {
+	if r.host != "" && t == (target{runtime.GOOS, runtime.GOARCH}) {
+		return r.host
+	}
+	return filepath.Join(r.builds, t.String())
+}
+
 // build builds every published binary for t, unless the host's are there.
 func (r *release) build(t target) (dir string, err error) {
-	if r.host != "" && t == (target{runtime.GOOS, runtime.GOARCH}) {
-		return r.host, nil
+	dir = r.built(t)
+	if dir == r.host {
+		return dir, nil
 	}
-	dir = filepath.Join(r.builds, t.String())
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}

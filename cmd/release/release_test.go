@@ -1,0 +1,192 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/pem"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+)
+
+// Whoever builds the same source gets the same archive, wherever it lies on the disk.
+func TestTwoBuildsAreTheSameBytes(t *testing.T) {
+	host := target{runtime.GOOS, runtime.GOARCH}
+	build := func() []byte {
+		r := &release{version: "v1.2.3", date: time.Unix(1e9, 0).UTC(), source: t.TempDir(), out: t.TempDir(), builds: t.TempDir(), targets: []target{host}}
+		for name, text := range map[string]string{
+			"go.mod":                        "module example.com/x\n\ngo 1.26\n",
+			"LICENSE":                       "whatever\n",
+			"cmd/kubectl-gitops-one/one.go": "package main\n\nimport \"errors\"\n\nfunc main() { panic(errors.New(\"the trace names this file\")) }\n",
+		} {
+			file := filepath.Join(r.source, name)
+			must(t, os.MkdirAll(filepath.Dir(file), 0o755))
+			must(t, os.WriteFile(file, []byte(text), 0o644))
+		}
+		one := plugin{verb: "one"}
+		defer func(was []plugin) { published = was }(published)
+		published = []plugin{one}
+		dir, err := r.build(host)
+		must(t, err)
+		a, err := r.pack(one, host, filepath.Join(dir, host.executable(one.binary())), []byte("licenses\n"))
+		must(t, err)
+		data, err := os.ReadFile(filepath.Join(r.out, a.file))
+		must(t, err)
+		return data
+	}
+	if !bytes.Equal(build(), build()) {
+		t.Error("two builds differ")
+	}
+}
+
+// The image is what the Containerfile says, for every Linux, and nothing but.
+func TestImage(t *testing.T) {
+	source, err := filepath.Abs("../..")
+	must(t, err)
+	make := func() string {
+		r := &release{version: "v1.2.3", date: time.Unix(1e9, 0).UTC(), source: source, out: t.TempDir(), builds: t.TempDir(),
+			targets: []target{{"linux", "amd64"}, {"darwin", "arm64"}, {"linux", "arm64"}}}
+		for _, target := range r.targets {
+			must(t, os.MkdirAll(r.built(target), 0o755))
+			must(t, os.WriteFile(filepath.Join(r.built(target), "kubectl-gitops"), []byte("program for "+target.String()), 0o755))
+		}
+		must(t, r.image([]byte("licenses\n")))
+		return filepath.Join(r.out, "kubectl-gitops_v1.2.3_image.tar")
+	}
+	file := make()
+	one, err := os.ReadFile(file)
+	must(t, err)
+	two, err := os.ReadFile(make())
+	must(t, err)
+	if !bytes.Equal(one, two) {
+		t.Error("two images of the same source differ")
+	}
+
+	dir := t.TempDir()
+	unpack(t, one, dir)
+	at, err := layout.ImageIndexFromPath(dir)
+	must(t, err)
+	outer, err := at.IndexManifest()
+	must(t, err)
+	if len(outer.Manifests) != 1 || outer.Manifests[0].Annotations["org.opencontainers.image.ref.name"] != "v1.2.3" {
+		t.Fatalf("the layout has %+v, want one index, named by the version", outer.Manifests)
+	}
+	index, err := at.ImageIndex(outer.Manifests[0].Digest)
+	must(t, err)
+	manifest, err := index.IndexManifest()
+	must(t, err)
+	var platforms []string
+	for _, m := range manifest.Manifests {
+		platforms = append(platforms, m.Platform.String())
+		img, err := index.Image(m.Digest)
+		must(t, err)
+		checkImage(t, img, m.Platform.Architecture)
+	}
+	if !slices.Equal(platforms, []string{"linux/amd64", "linux/arm64"}) {
+		t.Errorf("the index has %v", platforms)
+	}
+}
+
+func checkImage(t *testing.T, img v1.Image, arch string) {
+	t.Helper()
+	config, err := img.ConfigFile()
+	must(t, err)
+	c := config.Config
+	if config.Architecture != arch || config.OS != "linux" || c.User != "65532:65532" || !slices.Equal(c.Entrypoint, []string{"/usr/local/bin/kubectl-gitops"}) ||
+		!slices.Contains(c.Env, "HOME=/tmp") || c.Labels["org.opencontainers.image.version"] != "v1.2.3" {
+		t.Errorf("%s: config %+v", arch, config)
+	}
+	layers, err := img.Layers()
+	must(t, err)
+	if len(layers) != 1 {
+		t.Fatalf("%s: %d layers", arch, len(layers))
+	}
+	stream, err := layers[0].Uncompressed()
+	must(t, err)
+	defer stream.Close()
+	var names []string
+	for in := tar.NewReader(stream); ; {
+		h, err := in.Next()
+		if err == io.EOF {
+			break
+		}
+		must(t, err)
+		data, err := io.ReadAll(in)
+		must(t, err)
+		names = append(names, h.Name)
+		switch h.Name {
+		case "usr/local/bin/kubectl-gitops":
+			if h.Mode != 0o755 || string(data) != "program for linux_"+arch {
+				t.Errorf("%s: mode %o, %q", h.Name, h.Mode, data)
+			}
+		case "etc/ssl/certs/ca-certificates.crt":
+			n := 0
+			for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+				n++
+			}
+			if n < 100 {
+				t.Errorf("%d certificates", n)
+			}
+		}
+		if h.Uid != 0 || h.Gid != 0 || h.Mode&0o022 != 0 {
+			t.Errorf("%s can be written by others than root: %d:%d %o", h.Name, h.Uid, h.Gid, h.Mode)
+		}
+	}
+	want := "etc/ etc/ssl/ etc/ssl/certs/ etc/ssl/certs/ca-certificates.crt usr/ usr/local/ usr/local/bin/ usr/local/bin/kubectl-gitops " +
+		"usr/share/ usr/share/doc/ usr/share/doc/kubectl-gitops/ usr/share/doc/kubectl-gitops/LICENSE usr/share/doc/kubectl-gitops/THIRD-PARTY-LICENSES"
+	if got := strings.Join(names, " "); got != want {
+		t.Errorf("%s: files\n%s\nwant\n%s", arch, got, want)
+	}
+}
+
+// What an engine would do and this does not is refused, with its line.
+func TestContainerfileRefuses(t *testing.T) {
+	for line, want := range map[string]string{
+		"FROM alpine":             "want FROM scratch",
+		"RUN true":                "want FROM, COPY",
+		"COPY --chown=1 a /b":     "want COPY FILE",
+		"COPY a b":                "want COPY FILE",
+		"COPY a b /c":             "want a directory",
+		`ENV A="b c"`:             "plain",
+		"ENTRYPOINT /bin/program": "want ENTRYPOINT [",
+	} {
+		_, err := parseContainerfile("# comment\n\n" + line + "\n")
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "Containerfile:3: ") {
+			t.Errorf("%s: %v, want %s", line, err, want)
+		}
+	}
+}
+
+func unpack(t *testing.T, archive []byte, dir string) {
+	t.Helper()
+	for in := tar.NewReader(bytes.NewReader(archive)); ; {
+		h, err := in.Next()
+		if err == io.EOF {
+			return
+		}
+		must(t, err)
+		name := filepath.Join(dir, h.Name)
+		if strings.HasSuffix(h.Name, "/") {
+			must(t, os.MkdirAll(name, 0o755))
+			continue
+		}
+		data, err := io.ReadAll(in)
+		must(t, err)
+		must(t, os.WriteFile(name, data, 0o644))
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
