@@ -67,6 +67,7 @@ Exit codes: 0 all is rendered · 1 a Kustomization cannot be · 2 could not star
 	f.StringSliceVar(&o.Allow, "allow", nil, "Codes of checks to override, as errors name them.")
 	f.BoolVar(&o.IgnoreMAC, "ignore-mac", false, "Decrypt sealed files whose MAC does not match.")
 	f.BoolVar(&o.looseVars, "no-strict-substitute", false, "Let undefined variables of postBuild be empty, as Flux did before 2.9.")
+	f.IntVar(&o.Concurrency, "concurrency", 16, "Kustomizations that are rendered at the same time, one a processor at most.")
 	f.BoolVar(&o.RemoteBases, "remote-bases", true, "Let a kustomization name bases by URL.")
 	env.Kube.AddFlags(f)
 	c.Example = strings.ReplaceAll(c.Example, "%[1]s", env.Command("build"))
@@ -77,6 +78,9 @@ Exit codes: 0 all is rendered · 1 a Kustomization cannot be · 2 could not star
 func (o *Options) complete(c *cobra.Command, env *cli.Env, args []string) error {
 	if o.file != "" && (len(args) > 0 || o.Source.Path != "") {
 		return cli.Usage(c, "--kustomization-file is the Kustomization to render: it takes no names and no --path")
+	}
+	if o.Concurrency < 1 {
+		return cli.Usage(c, "--concurrency %d: want at least 1", o.Concurrency)
 	}
 	for _, code := range o.Allow {
 		if err := cli.OneOf(c, "allow", code, gitops.Overridable...); err != nil {
