@@ -4,20 +4,24 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -28,6 +32,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/notaryproject/notation-core-go/signature/jws"
+	"github.com/notaryproject/notation-go"
+	notary "github.com/notaryproject/notation-go/registry"
+	"github.com/notaryproject/notation-go/signer"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -106,4 +116,41 @@ func cosignKey(ts *testscript.TestScript, name string) *ecdsa.PrivateKey {
 	ts.Check(os.WriteFile(file, private, 0o600))
 	ts.Check(os.WriteFile(file+".pub", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), 0o600))
 	return key
+}
+
+// notarize signs an artifact as notation does, with a key and a certificate of
+// its own, which it writes: notarize REPOSITORY:TAG FILE.
+func notarize(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: notarize REPOSITORY:TAG FILE")
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	about := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: args[1], Organization: []string{"team"}, Country: []string{"DE"}, Province: []string{"B"}},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, about, about, &key.PublicKey, key)
+	ts.Check(err)
+	certificate, err := x509.ParseCertificate(der)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+
+	tag, err := name.NewTag(ts.Getenv("REGISTRY") + "/" + args[0])
+	ts.Check(err)
+	as := remote.WithAuth(&authn.Basic{Username: "bot", Password: artifactPassword})
+	d, err := remote.Head(tag, as)
+	ts.Check(err)
+	by, err := signer.NewGenericSigner(key, []*x509.Certificate{certificate})
+	ts.Check(err)
+	envelope, _, err := by.Sign(context.Background(), ocispec.Descriptor{MediaType: string(d.MediaType), Digest: digest.Digest(d.Digest.String()), Size: d.Size},
+		notation.SignerSignOptions{SignatureMediaType: jws.MediaTypeEnvelope})
+	ts.Check(err)
+	img, err := mutate.AppendLayers(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), notary.ArtifactTypeNotation), static.NewLayer(envelope, jws.MediaTypeEnvelope))
+	ts.Check(err)
+	img = mutate.Subject(img, *d).(v1.Image)
+	h, err := img.Digest()
+	ts.Check(err)
+	ts.Check(remote.Write(tag.Context().Digest(h.String()), img, as))
 }

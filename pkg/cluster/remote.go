@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"net/http"
 	"strings"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -98,10 +98,8 @@ func (c *Cluster) Remote(ctx context.Context, name string, kubeconfig []byte) (*
 func (c *Cluster) RemoteByToken(ctx context.Context, name, namespace string, data map[string]string) (*Cluster, error) {
 	address, account := data[meta.KubeConfigKeyAddress], data[meta.KubeConfigKeyServiceAccountName]
 	switch provider := data[meta.KubeConfigKeyProvider]; {
-	case slices.Contains([]string{"aws", "azure", "gcp"}, provider):
-		return nil, fmt.Errorf("its provider is %s, whose logins this version does not have: use generic, or a Secret with a kubeconfig", provider)
 	case provider != genericProvider:
-		return nil, fmt.Errorf("its provider is %q, want generic", provider)
+		return nil, fmt.Errorf("its provider is %q, want generic, aws, azure or gcp", provider)
 	case address == "":
 		return nil, fmt.Errorf("has no %s", meta.KubeConfigKeyAddress)
 	case account == "":
@@ -126,6 +124,31 @@ func (c *Cluster) RemoteByToken(ctx context.Context, name, namespace string, dat
 	token, _, _ := unstructured.NestedString(answer.Object, "status", "token")
 	config := &rest.Config{Host: address, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{CAData: []byte(data[meta.KubeConfigKeyCACert])}}
 	return c.connect(ctx, name, config)
+}
+
+// RemoteByLogin connects to the cluster at an address, https://HOST:PORT, whose
+// certificate ca (PEM) has signed. token is asked with each request for what lets
+// us in: a login may end before a run does.
+func (c *Cluster) RemoteByLogin(ctx context.Context, name, address string, ca []byte, token func(context.Context) (string, error)) (*Cluster, error) {
+	config := &rest.Config{Host: address, TLSClientConfig: rest.TLSClientConfig{CAData: ca}}
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &login{next, token} })
+	return c.connect(ctx, name, config)
+}
+
+// login adds a token to each request.
+type login struct {
+	next  http.RoundTripper
+	token func(context.Context) (string, error)
+}
+
+func (l *login) RoundTrip(r *http.Request) (*http.Response, error) {
+	token, err := l.token(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+token)
+	return l.next.RoundTrip(r)
 }
 
 // connect makes the clients of another cluster, whose requests count with those

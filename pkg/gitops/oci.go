@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"path"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
@@ -207,20 +208,29 @@ func (e *Engine) verifyOCI(ctx context.Context, r *Run, id object.ID, oci flux.O
 		return &sourceError{"source-not-trusted", id.String() + ": " + why, hint}
 	}
 	switch {
-	case v.Provider != "cosign":
-		return untrusted("spec.verify.provider: "+v.Provider+" is not supported by this version: cosign with a key is", leaveToFlux)
+	case v.Provider != "cosign" && v.Provider != "notation":
+		return untrusted("spec.verify.provider: "+v.Provider+" is neither cosign nor notation", leaveToFlux)
+	case v.SecretRef == nil && v.Provider == "notation":
+		return untrusted("spec.verify.secretRef is missing: notation wants trustpolicy.json and certificates", "flux create secret notation")
 	case v.SecretRef == nil:
 		return untrusted("spec.verify without a key (keyless) is not supported by this version", "sign with a key and name its Secret in spec.verify.secretRef; or "+leaveToFlux)
 	}
 	data, err := e.sourceSecret(ctx, r, oci.Namespace, v.SecretRef, "the keys of spec.verify")
-	keys := map[string]string{}
+	keys, certificates := map[string]string{}, map[string]string{}
 	for name, key := range data {
-		if strings.HasSuffix(name, ".pub") {
+		switch path.Ext(name) {
+		case ".pub":
 			keys[name] = key
+		case ".crt", ".pem":
+			certificates[name] = key
 		}
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case v.Provider == "cosign":
 		_, err = found.VerifyCosign(ctx, keys)
+	default:
+		err = found.VerifyNotation(ctx, data["trustpolicy.json"], certificates)
 	}
 	if err != nil {
 		return sourceFailed(id, "source-not-trusted", err)

@@ -7,6 +7,9 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/fluxcd/pkg/apis/meta"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cloud"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
@@ -81,9 +84,15 @@ func (e *Engine) remote(ctx context.Context, r *Run, k flux.Kustomization) (*clu
 	}
 	var c *cluster.Cluster
 	var err error
-	if ref.SecretRef == nil {
+	switch {
+	case ref.SecretRef == nil && cloud.Is(data[meta.KubeConfigKeyProvider]):
+		var at *cloud.Cluster
+		if at, err = cloud.Kubernetes(ctx, data); err == nil {
+			c, err = e.Cluster.RemoteByLogin(ctx, name, at.Host, at.CA, at.Token)
+		}
+	case ref.SecretRef == nil:
 		c, err = e.Cluster.RemoteByToken(ctx, name, k.Namespace, data)
-	} else {
+	default:
 		keys := []string{"value", "value.yaml"}
 		if key != "" {
 			keys = []string{key}

@@ -266,6 +266,9 @@ func (e *Engine) fetchGit(ctx context.Context, r *Run, git flux.GitRepository, o
 		ctx, cancel = context.WithTimeoutCause(ctx, s.Timeout.Duration, fmt.Errorf("no answer within spec.timeout, %s", s.Timeout.Duration))
 		defer cancel()
 	}
+	if err := CloudLogin(ctx, s.URL, &c); err != nil {
+		return nil, err
+	}
 	auth, err := e.Auth.WithSecret(ctx, s.URL, c)
 	if err != nil {
 		return nil, err

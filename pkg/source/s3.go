@@ -68,7 +68,10 @@ func (b Bucket) login(ctx context.Context, client *http.Client) (*credentials.Cr
 		}
 		return c, nil
 	case b.AWS:
-		load := []func(*config.LoadOptions) error{config.WithHTTPClient(client)}
+		var load []func(*config.LoadOptions) error
+		if b.Proxy != nil { // else it has its own, which knows AWS_CA_BUNDLE
+			load = append(load, config.WithHTTPClient(client))
+		}
 		if b.Region != "" {
 			load = append(load, config.WithRegion(b.Region))
 		}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/image"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
@@ -277,6 +278,9 @@ func (u *update) gitAuth(ctx context.Context, a *automation, repo flux.GitReposi
 		default:
 			return source.Auth{}, err
 		}
+	}
+	if err := gitops.CloudLogin(ctx, repo.Spec.URL, &c); err != nil {
+		return source.Auth{}, err
 	}
 	return u.auth.WithSecret(ctx, repo.Spec.URL, c)
 }
