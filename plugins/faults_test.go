@@ -3,6 +3,7 @@ package plugins
 import (
 	"context"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -56,6 +57,39 @@ func TestEveryRequestFailsOnceAndTheRunSucceeds(t *testing.T) {
 	got := kubectl(t, "get", "configmaps", "-n", ns, "-l", flux.OwnerNamespaceLabel+"="+ns, "-o", "jsonpath={range .items[*]}{.metadata.name}={.data.v} {end}")
 	if got != "a=2 " {
 		t.Errorf("the cluster has %q, want %q", got, "a=2 ")
+	}
+}
+
+// A Kustomization is renamed, and under its new name an object cannot be written.
+// The old one keeps owning what the new one has not taken over: what Git drops
+// next is deleted all the same.
+func TestRenameThatFailsHalfwayOrphansNothing(t *testing.T) {
+	const ns = "rename-fails-halfway"
+	kubectl(t, "create", "namespace", ns)
+	dir := repo(t, map[string]string{"root/ks.yaml": kustomization(ns, "old", "apps"), "apps/a.yaml": configMap(ns, "a", "1") + configMap(ns, "b", "1")})
+	direct := os.Getenv("KUBECONFIG")
+	if code, out := runSync(t, t.Context(), direct, dir, ns, nil); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	through := startProxy(t, func(w http.ResponseWriter, r *http.Request, pass http.HandlerFunc) {
+		f := none
+		if (&gate{}).isWrite(r) && strings.HasSuffix(r.URL.Path, "/configmaps/b") {
+			f = conflict
+		}
+		misfortune(w, r, f, 0, pass)
+	})
+	write(t, dir, map[string]string{"root/ks.yaml": kustomization(ns, "new", "apps")})
+	if code, out := runSync(t, t.Context(), through, dir, ns, nil); code != 1 {
+		t.Fatalf("an object that cannot be written: exit %d\n%s", code, out)
+	}
+	write(t, dir, map[string]string{"apps/a.yaml": configMap(ns, "a", "1")})
+	if code, out := runSync(t, t.Context(), direct, dir, ns, nil); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	got := kubectl(t, "get", "configmaps", "-n", ns, "-l", flux.OwnerNamespaceLabel+"="+ns, "-o", "jsonpath={.items[*].metadata.name}")
+	records := kubectl(t, "get", "configmaps", "-n", ns, "-l", "kubectl-gitops.dev/kustomization", "-o", "jsonpath={.items[*].metadata.name}")
+	if got != "a" || strings.Contains(records, "old") {
+		t.Errorf("the cluster has %q, want a; records: %s", got, records)
 	}
 }
 

@@ -70,6 +70,9 @@ func (e *Engine) Apply(ctx context.Context, r *Run) SyncReport {
 		})
 	}
 	wg.Wait()
+	for _, p := range r.Kustomizations {
+		tasks[p].letGo(ctx, tasks)
+	}
 	e.rememberWritten(r, tasks)
 	return e.report(ctx, r, tasks)
 }

@@ -171,20 +171,6 @@ func ancestor(a, p *Planned) bool {
 	return false
 }
 
-// awaits reports whether from waits, directly or through others, for to to end.
-func (r *Run) awaits(from, to *Planned) bool {
-	seen := map[*Planned]bool{}
-	var visit func(*Planned) bool
-	visit = func(p *Planned) bool {
-		if seen[p] {
-			return false
-		}
-		seen[p] = true
-		return slices.ContainsFunc(r.before[p], func(b *Planned) bool { return b == to || visit(b) })
-	}
-	return visit(from)
-}
-
 // reaches reports whether from waits for to, directly or through others.
 func (r *Run) reaches(from, to *Planned) bool {
 	seen := map[*Planned]bool{}
@@ -200,4 +186,19 @@ func (r *Run) reaches(from, to *Planned) bool {
 		return visit(p.Parent) || slices.ContainsFunc(r.before[p], visit)
 	}
 	return visit(from)
+}
+
+// awaits reports whether p is not written before done has ended. A child is
+// written once its parent is, which may end later.
+func (r *Run) awaits(p, done *Planned) bool {
+	seen := map[*Planned]bool{}
+	var visit func(*Planned) bool
+	visit = func(p *Planned) bool {
+		if p == nil || p == done || seen[p] {
+			return false
+		}
+		seen[p] = true
+		return slices.Contains(r.before[p], done) || visit(p.Parent) || slices.ContainsFunc(r.before[p], visit)
+	}
+	return visit(p)
 }

@@ -3,6 +3,7 @@ package gitops
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
@@ -13,10 +14,11 @@ func (t *task) prune(ctx context.Context, tasks map[*Planned]*task) error {
 	var errs []error
 	hanging := map[flux.Ref]bool{}
 	for _, p := range t.Removed {
-		if err := t.finalize(ctx, p); err != nil {
+		ended, err := t.finalize(ctx, p, tasks)
+		if err != nil {
 			errs = append(errs, err)
-			hanging[p.Ref] = true
 		}
+		hanging[p.Ref] = !ended
 	}
 	for i := range t.Prunes {
 		c := &t.Prunes[i]
@@ -85,13 +87,16 @@ func (t *task) deleteOne(ctx context.Context, owner *Planned, c *plan.Change) er
 
 // finalize ends a Kustomization that Git no longer declares: what it owns, by
 // its deletionPolicy, then its record. The Kustomization itself goes with the
-// prune of its parent.
-func (t *task) finalize(ctx context.Context, p *Planned) error {
+// prune of its parent. One that has not ended stays owned, and keeps its record.
+func (t *task) finalize(ctx context.Context, p *Planned, tasks map[*Planned]*task) (ended bool, err error) {
 	var errs []error
+	ended = true
 	for _, r := range p.Removed {
-		if err := t.finalize(ctx, r); err != nil {
+		gone, err := t.finalize(ctx, r, tasks)
+		if err != nil {
 			errs = append(errs, err)
 		}
+		ended = ended && gone
 	}
 	var gone []*plan.Change
 	for i := range p.Prunes {
@@ -100,7 +105,7 @@ func (t *task) finalize(ctx context.Context, p *Planned) error {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
-			return err
+			return false, err
 		}
 		if err := t.deleteOne(ctx, p, c); err != nil {
 			errs = append(errs, err)
@@ -109,7 +114,10 @@ func (t *task) finalize(ctx context.Context, p *Planned) error {
 		gone = append(gone, c)
 	}
 	if len(errs) > 0 {
-		return errors.Join(errs...)
+		return false, errors.Join(errs...)
+	}
+	if !ended || !t.handedOver(ctx, p, tasks) {
+		return false, nil
 	}
 	if p.Spec.DeletionPolicy == "WaitForTermination" {
 		wctx, cancel := context.WithTimeout(ctx, p.Timeout(t.e.Options.Timeout))
@@ -119,19 +127,48 @@ func (t *task) finalize(ctx context.Context, p *Planned) error {
 				continue
 			}
 			if err := p.cluster.Gone(wctx, c.Live); err != nil {
-				return err
+				return false, err
 			}
 		}
 	}
 	if p.record.Live != nil {
 		if err := t.e.Cluster.RemoveFinalizer(ctx, p.record.Live, fluxFinalizer); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if p.record.InConfigMap {
-		return t.e.Cluster.DropConfigMap(ctx, p.Ref)
+		if err := t.e.Cluster.DropConfigMap(ctx, p.Ref); err != nil {
+			return false, err
+		}
 	}
-	return nil
+	return true, nil
+}
+
+// handedOver reports whether all that moves from p, which is being removed, to
+// other Kustomizations of the run has been written there, and waits for those
+// that are still to come. Until then the labels say that p owns it: without p's
+// record nobody would delete it once the new owner's write had failed.
+func (t *task) handedOver(ctx context.Context, p *Planned, tasks map[*Planned]*task) bool {
+	ctx, cancel := context.WithTimeout(ctx, p.Timeout(t.e.Options.Timeout))
+	defer cancel()
+	for _, q := range p.moves {
+		to := tasks[q]
+		if to == nil || t.r.awaits(q, t.Planned) && !isClosed(to.applied) {
+			return false // it waits for t to end: the next run sees to it
+		}
+		if !isClosed(to.applied) {
+			t.waiting(fmt.Sprintf("%s to take over from %s", q.Name, p.Name))
+		}
+		select {
+		case <-to.applied:
+		case <-ctx.Done():
+			return false
+		}
+		if !to.written {
+			return false
+		}
+	}
+	return true
 }
 
 // fluxFinalizer is the one by which a controller prunes a deleted

@@ -154,6 +154,7 @@ func (t *task) succeed(ctx context.Context, took time.Duration) error {
 		if err := t.e.Cluster.Save(sctx, t.Kustomization, status, inv, notes); err != nil {
 			return err
 		}
+		t.record.Status, t.record.Inventory = status, inv
 		if t.record.InConfigMap && t.record.Live != nil {
 			if err := t.e.Cluster.Note(sctx, t.record.Live, notes); err != nil {
 				return err
@@ -165,6 +166,27 @@ func (t *task) succeed(ctx context.Context, took time.Duration) error {
 	}
 	t.end(StatusReady, reasonSucceeded, message)
 	return nil
+}
+
+// letGo stores the inventory of t once more, after the run, where others took
+// over objects only after t had ended: those that depend on t. Where this fails
+// the next run does it.
+func (t *task) letGo(ctx context.Context, tasks map[*Planned]*task) {
+	late := false
+	for i := range t.Prunes {
+		c := &t.Prunes[i]
+		if to := tasks[t.moves[c.ID]]; to != nil && to.written && c.Action == plan.Skip && c.Reason != keptByOther {
+			c.Reason, late = keptByOther, true
+		}
+	}
+	if !late || t.report.Status != StatusReady || stopped(ctx) != "" {
+		return
+	}
+	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	defer cancel()
+	if err := t.e.Cluster.Save(sctx, t.Kustomization, t.record.Status, t.Inventory(), t.e.notes(t.Planned, false)); err != nil {
+		t.e.Events.emit(Event{Type: WarningFound, Warning: Warning{Code: "status", Object: t.Ref.String(), Message: "its inventory could not be written: " + err.Error()}})
+	}
 }
 
 // dirtySuffix marks the revision of a work tree that differs from its commit:
