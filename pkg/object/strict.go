@@ -54,6 +54,10 @@ func Normalize(u *unstructured.Unstructured) []FieldError {
 	if !IsCRD(gk) {
 		unstructured.RemoveNestedField(u.Object, "status")
 	}
+	if rules, _, _ := unstructured.NestedSlice(u.Object, "rules"); len(rules) == 0 && u.Object["aggregationRule"] != nil && gk.Group == rbacGroup {
+		// Its rules are a controller's, and an apply of none takes them away.
+		unstructured.RemoveNestedField(u.Object, "rules")
+	}
 	typed, err := scheme.Scheme.New(u.GroupVersionKind())
 	if err != nil {
 		return nil // not a kind of Kubernetes itself: the server knows
