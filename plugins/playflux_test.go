@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,24 +29,21 @@ func playFlux(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 {
 		ts.Fatalf("usage: playflux BAREREPOSITORY")
 	}
-	repository := ts.MkAbs(args[0])
 	config, err := clientcmd.BuildConfigFromFlags("", ts.Getenv("KUBECONFIG"))
 	ts.Check(err)
 	client, err := dynamic.NewForConfig(config)
 	ts.Check(err)
+	ts.Defer(play(client, ts.MkAbs(args[0])))
+}
+
+// play begins what playFlux does.
+func play(client dynamic.Interface, repository string) (stop func()) {
+	release := keepLease(client)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
-	ts.Defer(func() { cancel(); <-ended })
-	lease(ts, false, []string{"flux-system", "kustomize-controller-leader-election"})
 	go func() {
 		defer close(ended)
-		renewed := time.Now()
 		for ctx.Err() == nil {
-			if time.Since(renewed) > 2*time.Second {
-				renewed = time.Now()
-				patch(ctx, client, schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}, "flux-system", "kustomize-controller-leader-election", "",
-					map[string]any{"spec": map[string]any{"renewTime": renewed.UTC().Format("2006-01-02T15:04:05.000000Z")}})
-			}
 			out, err := exec.CommandContext(ctx, "git", "-C", repository, "rev-parse", "refs/heads/main").Output()
 			if err == nil {
 				playOnce(ctx, client, "main@sha1:"+strings.TrimSpace(string(out)))
@@ -56,6 +54,34 @@ func playFlux(ts *testscript.TestScript, neg bool, args []string) {
 			}
 		}
 	}()
+	return func() { cancel(); <-ended; release() }
+}
+
+// keepLease renews the Lease of kustomize-controller's leader until release is
+// called, which leaves nobody as its holder.
+func keepLease(client dynamic.Interface) (release func()) {
+	hold := func(ctx context.Context, holder string) {
+		lease := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+			"metadata": map[string]any{"namespace": "flux-system", "name": "kustomize-controller-leader-election"},
+			"spec": map[string]any{"holderIdentity": holder, "leaseDurationSeconds": int64(35),
+				"renewTime": time.Now().UTC().Format("2006-01-02T15:04:05.000000Z")}}}
+		_, _ = client.Resource(schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}).Namespace("flux-system").
+			Apply(ctx, lease.GetName(), lease, metav1.ApplyOptions{FieldManager: "player", Force: true})
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	hold(ctx, "controller")
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(2 * time.Second):
+				hold(ctx, "controller")
+			}
+		}
+	}()
+	return func() { cancel(); <-ended; hold(context.Background(), "") }
 }
 
 func playOnce(ctx context.Context, client dynamic.Interface, revision string) {
@@ -76,27 +102,40 @@ func playOnce(ctx context.Context, client dynamic.Interface, revision string) {
 			condition := func(typ, status, reason, message string) any {
 				return map[string]any{"type": typ, "status": status, "reason": reason, "message": message, "lastTransitionTime": now, "observedGeneration": u.GetGeneration()}
 			}
-			if conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions"); len(conditions) != 2 {
+			if !underWay(u) {
 				patch(ctx, client, gvr, u.GetNamespace(), u.GetName(), "status", map[string]any{"status": map[string]any{"conditions": []any{
 					condition("Reconciling", "True", "Progressing", "Running health checks"), condition("Ready", "Unknown", "Progressing", "Running health checks")}}})
 				continue
 			}
+			// The conditions are there a moment before the rest.
 			status := map[string]any{"lastHandledReconcileAt": at, "observedGeneration": u.GetGeneration()}
+			var conditions []any
 			switch {
 			case resource == "gitrepositories":
 				status["artifact"] = map[string]any{"revision": revision, "path": "p", "url": "http://localhost/p", "lastUpdateTime": now, "digest": "sha256:" + strings.Repeat("0", 64)}
-				status["conditions"] = []any{condition("Ready", "True", "Succeeded", "stored artifact for revision '"+revision+"'")}
+				conditions = []any{condition("Ready", "True", "Succeeded", "stored artifact for revision '"+revision+"'")}
 			case u.GetLabels()["play"] == "fail":
 				delete(status, "observedGeneration")
 				status["lastAttemptedRevision"] = revision
-				status["conditions"] = []any{condition("Ready", "False", "HealthCheckFailed", "timeout waiting for: [Deployment/shop/web status: 'InProgress']")}
+				message := "timeout waiting for: [Deployment/shop/web status: 'InProgress']"
+				conditions = []any{condition("Ready", "False", "HealthCheckFailed", message), condition("Reconciling", "True", "ProgressingWithRetry", message)}
 			default:
 				status["lastAppliedRevision"], status["lastAttemptedRevision"] = revision, revision
-				status["conditions"] = []any{condition("Ready", "True", "ReconciliationSucceeded", "Applied revision: "+revision)}
+				conditions = []any{condition("Ready", "True", "ReconciliationSucceeded", "Applied revision: "+revision)}
 			}
+			patch(ctx, client, gvr, u.GetNamespace(), u.GetName(), "status", map[string]any{"status": map[string]any{"conditions": conditions}})
 			patch(ctx, client, gvr, u.GetNamespace(), u.GetName(), "status", map[string]any{"status": status})
 		}
 	}
+}
+
+// underWay reports whether u is being reconciled.
+func underWay(u unstructured.Unstructured) bool {
+	conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
+	return slices.ContainsFunc(conditions, func(c any) bool {
+		m, _ := c.(map[string]any)
+		return m["type"] == "Ready" && m["status"] == "Unknown"
+	})
 }
 
 // patch sends a merge patch; what fails is tried again when the player comes by.
