@@ -102,6 +102,14 @@ func TestNormalizeIsLossless(t *testing.T) {
 	if data != "aHVudGVyMg==" || secret.Object["stringData"] != nil || secret.GetUID() != "" || secret.GetResourceVersion() != "" {
 		t.Errorf("got %v", secret.Object)
 	}
+	for _, rules := range []any{nil, []any{}} {
+		role := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": map[string]any{"name": "r"},
+			"aggregationRule": map[string]any{}, "rules": rules}}
+		// To apply none would take away those that a controller has filled in.
+		if errs := Normalize(role); errs != nil || len(role.Object) != 4 {
+			t.Errorf("an aggregated role: %v %v", errs, role.Object)
+		}
+	}
 	crd := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "example.com/v1", "kind": "Gadget", "spec": map[string]any{"anything": []any{nil, int64(1)}}}}
 	if errs := Normalize(crd); errs != nil || len(crd.Object["spec"].(map[string]any)["anything"].([]any)) != 2 {
 		t.Errorf("a custom resource was changed: %v %v", errs, crd.Object)
