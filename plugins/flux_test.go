@@ -226,42 +226,49 @@ func (c *controllers) stop() {
 func tailOf(s string, n int) string { return s[max(0, len(s)-n):] }
 
 // ask has the controllers reconcile the source and all Kustomizations, and waits
-// until they have, at revision.
+// until they have, at revision. As a person would, it asks again after a while.
 func (c *controllers) ask(revision string) {
 	w := c.w
 	w.Helper()
-	at := time.Now().UTC().Format(time.RFC3339Nano)
-	request := func(what ...string) {
-		args := append([]string{"annotate", "-n", "flux-system", "--overwrite", "--field-manager=somebody"}, what...)
-		kubectl(w.T, append(args, "reconcile.fluxcd.io/requestedAt="+at)...)
+	request := func(what []string, answered func(at string) string) {
+		w.Helper()
+		var asked time.Time
+		at := ""
+		w.eventually(strings.Join(what, " "), func() (string, bool) {
+			if time.Since(asked) > 45*time.Second {
+				asked = time.Now()
+				at = asked.UTC().Format(time.RFC3339Nano)
+				args := append([]string{"annotate", "-n", "flux-system", "--overwrite", "--field-manager=somebody"}, what...)
+				kubectl(w.T, append(args, flux.RequestKey+"="+at)...)
+			}
+			why := answered(at)
+			return why, why == ""
+		})
 	}
-	request("gitrepository", "flux-system")
-	w.eventually("source-controller", func() (string, bool) {
+	request([]string{"gitrepository", "flux-system"}, func(at string) string {
 		got := kubectl(w.T, "get", "gitrepository", "flux-system", "-n", "flux-system", "-o", "jsonpath={.status.lastHandledReconcileAt} {.status.artifact.revision} {.status.conditions}")
-		return got, strings.HasPrefix(got, at+" "+revision+" ")
+		if strings.HasPrefix(got, at+" "+revision+" ") {
+			return ""
+		}
+		return got
 	})
-	request("kustomization", "flux-system")
-	w.handled(at, revision, "flux-system")
-	request("kustomization", "--all")
-	w.handled(at, revision)
+	request([]string{"kustomization", "flux-system"}, func(at string) string { return w.unanswered(at, revision, "flux-system") })
+	request([]string{"kustomization", "--all"}, func(at string) string { return w.unanswered(at, revision) })
 }
 
-// handled waits until the Kustomizations, all where none is named, have answered
-// a request and are ready at revision.
-func (w *fluxWorld) handled(at, revision string, names ...string) {
+// unanswered says which Kustomizations, of all where none is named, have not
+// answered a request or are not ready at revision.
+func (w *fluxWorld) unanswered(at, revision string, names ...string) (why string) {
 	w.Helper()
-	w.eventually("kustomize-controller", func() (string, bool) {
-		why := ""
-		for name, k := range w.kustomizations() {
-			if len(names) > 0 && !slices.Contains(names, name) {
-				continue
-			}
-			if k.Status.LastHandledReconcileAt != at || k.Status.LastAppliedRevision != revision || !meta.IsStatusConditionTrue(k.Status.Conditions, "Ready") {
-				why += fmt.Sprintf("%s: %+v\n", name, k.Status.Conditions)
-			}
+	for name, k := range w.kustomizations() {
+		if len(names) > 0 && !slices.Contains(names, name) {
+			continue
 		}
-		return why, why == ""
-	})
+		if k.Status.LastHandledReconcileAt != at || k.Status.LastAppliedRevision != revision || !meta.IsStatusConditionTrue(k.Status.Conditions, "Ready") {
+			why += fmt.Sprintf("%s: asked %s (is %s), handled %s, applied %s: %+v\n", name, at, k.Annotations[flux.RequestKey], k.Status.LastHandledReconcileAt, k.Status.LastAppliedRevision, k.Status.Conditions)
+		}
+	}
+	return why
 }
 
 func (w *fluxWorld) eventually(what string, condition func() (string, bool)) {
