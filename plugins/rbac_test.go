@@ -155,7 +155,10 @@ func TestRBACIsTheLeast(t *testing.T) {
 			rule := &rules[i]
 			verbs := [][]string{{}}
 			if os.Getenv("RBAC_VERBS") != "" {
-				for j := range rule.Verbs {
+				for j, verb := range rule.Verbs {
+					if verb == "list" && len(rule.ResourceNames) > 0 {
+						continue // a server that cannot stream the list at the start of a watch is asked for it
+					}
 					verbs = append(verbs, slices.Delete(slices.Clone(rule.Verbs), j, j+1))
 				}
 			}
