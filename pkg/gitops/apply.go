@@ -416,7 +416,7 @@ func (t *task) writeWave(ctx context.Context, changes []*plan.Change) error {
 			}
 			action, message := c.Action.Done(), c.Reason
 			if err != nil {
-				action, message = "failed", err.Error()
+				action, message = "failed", t.unseen(err.Error())
 				mu.Lock()
 				errs = append(errs, err)
 				mu.Unlock()

@@ -231,7 +231,10 @@ func (p *Planned) problem(reason string, ps ...Problem) {
 	if len(ps) > 0 && p.reason == "" {
 		p.reason = reason
 	}
-	p.Problems = append(p.Problems, ps...)
+	for _, q := range ps {
+		q.Message = p.unseen(q.Message)
+		p.Problems = append(p.Problems, q)
+	}
 }
 
 func (e *Engine) allowed(code string) bool { return slices.Contains(e.Options.Allow, code) }

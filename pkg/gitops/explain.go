@@ -172,12 +172,17 @@ func worst(pods []*unstructured.Unstructured) (*unstructured.Unstructured, objec
 	return pod, trouble
 }
 
-// secretValues are the values of all Secrets of the run: what an application
+// secretValues are the values of the run that are not to be shown: what an application
 // writes to its log may be one of them. Those that were not rendered, since
 // nothing had changed, are read from the cluster.
 func (r *Run) secretValues(ctx context.Context) ([]string, error) {
 	var values []string
 	for _, p := range r.Kustomizations {
+		for _, v := range p.secrets(object.Object{}) {
+			if len(v) >= object.Within {
+				values = append(values, v)
+			}
+		}
 		for _, o := range p.objects {
 			values = append(values, object.SecretValues(o.Unstructured)...)
 		}

@@ -52,3 +52,8 @@ func (e *Engine) hide(r *Run, p *Planned, id object.ID, data map[string]string) 
 		}
 	}
 }
+
+// unseen is a message about p without what is not to be shown.
+func (p *Planned) unseen(msg string) string {
+	return object.Mask(msg, slices.DeleteFunc(p.secrets(object.Object{}), func(v string) bool { return len(v) < object.Within }))
+}

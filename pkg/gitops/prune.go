@@ -78,7 +78,7 @@ func (t *task) deleteOne(ctx context.Context, owner *Planned, c *plan.Change) er
 	}
 	if err != nil {
 		c.Action, c.Reason = plan.Skip, "could not be deleted" // stays owned
-		t.did(c, "failed", err.Error())
+		t.did(c, "failed", t.unseen(err.Error()))
 		return err
 	}
 	t.did(c, plan.Delete.Done(), "")

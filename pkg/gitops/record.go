@@ -219,7 +219,7 @@ func (p *Planned) remembered(inv plan.Inventory) bool {
 // fail ends t with what went wrong, and leaves it in the record. What was
 // claimed stays owned.
 func (t *task) fail(ctx context.Context, reason string, err error) {
-	message := err.Error()
+	message := t.unseen(err.Error())
 	if why := stopped(ctx); why != "" {
 		message = why + "; the next run goes on from here"
 		if len(t.report.Changes) > 0 {
@@ -229,6 +229,10 @@ func (t *task) fail(ctx context.Context, reason string, err error) {
 	t.report.Problems = append(t.report.Problems, t.Problems...)
 	if len(t.Problems) == 0 && ctx.Err() == nil {
 		t.report.Problems = errorProblems(err)
+		for i := range t.report.Problems {
+			q := &t.report.Problems[i]
+			q.Message, q.Detail = t.unseen(q.Message), t.unseen(q.Detail)
+		}
 	}
 	t.recordFailure(ctx, reason, message)
 	t.end(StatusFailed, reason, message)

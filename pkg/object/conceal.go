@@ -81,7 +81,7 @@ func ConcealOne(u *unstructured.Unstructured, secrets []string) {
 
 func conceal(c concealer, before, after *unstructured.Unstructured, secrets []string) {
 	for _, s := range secrets {
-		if len(s) >= within {
+		if len(s) >= Within {
 			c.parts = append(c.parts, s)
 		} else {
 			c.whole = append(c.whole, s)
@@ -123,9 +123,9 @@ func conceal(c concealer, before, after *unstructured.Unstructured, secrets []st
 	}
 }
 
-// within is the length in bytes from which a secret is looked for inside of other
+// Within is the length in bytes from which a secret is looked for inside of other
 // texts too.
-const within = 6
+const Within = 6
 
 type concealer struct {
 	paths        [][]string

@@ -4,29 +4,50 @@ import (
 	"encoding/base64"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// Redact takes the values of a Secret out of a message about it: servers and
-// parsers quote what they refuse. Objects of other kinds pass unchanged, those
-// whose kind is itself sealed are treated as Secrets.
+// Redact takes the values of a Secret, and of the fields that an object marks as
+// sensitive, out of a message about it: servers and parsers quote what they
+// refuse. An object whose kind is itself sealed is treated as a Secret.
 func Redact(u *unstructured.Unstructured, msg string) string {
-	if u == nil || !(IsSecret(u.GroupVersionKind().GroupKind()) || strings.HasPrefix(u.GetKind(), "ENC[")) {
+	if u == nil {
 		return msg
 	}
 	return replace(msg, dataValues(u))
 }
 
+// dataValues are the values that are not to be shown, as far as u itself says.
 func dataValues(u *unstructured.Unstructured) []string {
+	paths := SensitivePaths(u)
+	if IsSecret(u.GroupVersionKind().GroupKind()) || strings.HasPrefix(u.GetKind(), "ENC[") {
+		paths = append(paths, []string{"data"}, []string{"stringData"})
+	}
 	var values []string
-	for _, field := range []string{"data", "stringData"} {
-		m, _ := u.Object[field].(map[string]any)
-		for _, v := range m {
+	var walk func(v any, paths [][]string)
+	walk = func(v any, paths [][]string) {
+		if len(paths) == 0 {
+			return
+		}
+		if slices.ContainsFunc(paths, func(p []string) bool { return len(p) == 0 }) {
 			values = appendScalars(values, v)
+			return
+		}
+		switch v := v.(type) {
+		case map[string]any:
+			for k, e := range v {
+				walk(e, below(paths, k))
+			}
+		case []any:
+			for i, e := range v {
+				walk(e, below(paths, strconv.Itoa(i)))
+			}
 		}
 	}
+	walk(u.Object, paths)
 	return values
 }
 
@@ -43,12 +64,9 @@ func replace(msg string, values []string) string {
 // it out would leave other texts unreadable.
 const shortest = 4
 
-// SecretValues are the values of a Secret and each of their lines, for Mask;
-// nil for other kinds.
+// SecretValues are the values of a Secret, or those that an object marks as
+// sensitive, and each of their lines, for Mask.
 func SecretValues(u *unstructured.Unstructured) []string {
-	if !IsSecret(u.GroupVersionKind().GroupKind()) {
-		return nil
-	}
 	var out []string
 	for _, v := range dataValues(u) {
 		for _, s := range append(strings.Split(v, "\n"), v) {
