@@ -358,6 +358,7 @@ func (e *Engine) build(ctx context.Context, p *Planned) {
 		}
 	}
 	p.problem(reasonBuild, e.openData(p, p.keys)...)
+	e.checkSealed(p)
 }
 
 // kustomizev1ProviderSOPS is the one provider that the API allows.

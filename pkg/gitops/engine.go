@@ -140,6 +140,8 @@ type Run struct {
 	artifacts   map[object.ID]artifact // sources that were opened, other than the root's
 	atHand      *source.Snapshot       // the root's source, as its artifact
 	untrusted   *Refused               // why the source at hand cannot be trusted
+
+	applied map[string]*source.Snapshot // commits that the cluster has, nil for one that is not to be had
 }
 
 // Planned is what is to be done for one Kustomization.
@@ -262,7 +264,7 @@ var revisionDigest = regexp.MustCompile(`(sha1|sha256):([0-9a-f]{7})[0-9a-f]+`)
 func ShortRevision(revision string) string { return revisionDigest.ReplaceAllString(revision, "$1:$2") }
 
 func (e *Engine) newRun() *Run {
-	return &Run{Revision: e.Source.Revision, started: time.Now(), artifacts: map[object.ID]artifact{}, clusters: map[string]*cluster.Cluster{}}
+	return &Run{Revision: e.Source.Revision, started: time.Now(), artifacts: map[object.ID]artifact{}, clusters: map[string]*cluster.Cluster{}, applied: map[string]*source.Snapshot{}}
 }
 
 // Plan decides what a sync would do. It writes nothing. What is wrong with one

@@ -469,6 +469,9 @@ func (e *Engine) decideAll(ctx context.Context, r *Run) error {
 				continue // its fields were refused already, with a better word for them
 			}
 			g.Go(func() error {
+				if e.Options.KeepSealed && isSealed(c.Object.Unstructured) {
+					return e.decideSealed(gctx, r, p, c)
+				}
 				var err error
 				if problems[i], err = e.decide(gctx, p, c, r.live.in(p)); err == nil && len(problems[i]) == 0 {
 					problems[i], err = e.checkOwner(gctx, r, p, c)

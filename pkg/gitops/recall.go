@@ -136,7 +136,7 @@ func (e *Engine) keep(r *Run) {
 	}
 	kept := false
 	for _, p := range r.Kustomizations {
-		if p.trace == nil || len(p.Problems) > 0 || len(p.LeftOut) > 0 || !e.remembers(p) || p.sums == nil || r.warnedOf(p) || mayBeRemote(p) {
+		if p.trace == nil || len(p.Problems) > 0 || len(p.files.Problems()) > 0 || len(p.LeftOut) > 0 || !e.remembers(p) || p.sums == nil || r.warnedOf(p) || mayBeRemote(p) {
 			continue
 		}
 		seen, ok := p.trace.Seen()

@@ -64,7 +64,7 @@ func (e *Engine) sealedEntry(p *Planned, o object.Object, name string, err error
 	var sealed secret.Problem
 	if errors.As(err, &sealed) {
 		q.Code, q.Message, q.Hint = sealedCode(sealed), fmt.Sprintf("data.%s: %s", name, sealed.Err), sealed.Hint
-		keep = e.mayStaySealed(sealed)
+		keep = e.Cluster == nil && e.mayStaySealed(sealed)
 	}
 	return q, keep
 }

@@ -216,6 +216,9 @@ func (c *concealer) scalars(x, y any, inA, inB bool, paths [][]string) (any, any
 		}
 		return sealedText, sealedText
 	}
+	if sy && inA { // nobody knows what it is now
+		return hidden, sealedChanged
+	}
 	whole := slices.ContainsFunc(paths, func(p []string) bool { return len(p) == 0 }) || sx || sy
 	cx, cy := c.text(tx), c.text(ty)
 	if !whole && (!inA || cx == tx) && (!inB || cy == ty) {

@@ -68,7 +68,7 @@ func TestConceal(t *testing.T) {
 		"sealed": {
 			before: head + "spec: {a: '" + sealed + "', b: '" + sealed + "', c: '" + file + "', d: x}\nsops: {mac: x}\n",
 			after:  head + "spec: {a: '" + sealed + "', b: '" + other + "', c: '" + file + "', d: '" + sealed + "'}\nsops: {mac: y}\n",
-			want:   [2]string{"spec: {a: sealed, b: sealed, c: sealed, d: '*** (before)'}", "spec: {a: sealed, b: 'sealed, changed', c: sealed, d: '*** (after)'}"},
+			want:   [2]string{"spec: {a: sealed, b: sealed, c: sealed, d: '***'}", "spec: {a: sealed, b: 'sealed, changed', c: sealed, d: 'sealed, changed'}"},
 		},
 		"of another type": {
 			before: head + "spec: {a: {b: hunter2}}\n", after: head + "spec: {a: [hunter2]}\n", secrets: []string{"hunter2"},

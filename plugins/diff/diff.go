@@ -54,6 +54,7 @@ Exit codes: 0 no difference · 1 differences · 2 an error.`,
 				return err
 			}
 			o.Guess = true
+			o.KeepSealed = true
 			// What is not committed, or not the cluster's yet, is what one wants to see.
 			o.AllowDirty, o.ChangeRoot, o.AllowRollback, o.Adopt = true, true, true, true
 			return run(c.Context(), c, env, o)
@@ -89,7 +90,7 @@ func (o *Options) complete(c *cobra.Command) error {
 	if o.Values, err = cli.Values(c, o.values); err != nil {
 		return err
 	}
-	o.KeepSealed, o.NoDeps = true, true
+	o.NoDeps = true
 	return nil
 }
 

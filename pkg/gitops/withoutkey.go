@@ -1,0 +1,205 @@
+package gitops
+
+import (
+	"context"
+	"io/fs"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
+)
+
+// isSealed reports whether o is a manifest that SOPS has sealed and nobody opened.
+func isSealed(o *unstructured.Unstructured) bool {
+	if o == nil {
+		return false
+	}
+	sops, _ := o.Object["sops"].(map[string]any)
+	return sops["mac"] != nil
+}
+
+// checkSealed refuses, where a cluster is asked, what no key opens and is no
+// manifest: a generator names objects after what they hold, so that without a key
+// even their names are not known.
+func (e *Engine) checkSealed(p *Planned) {
+	if !e.Options.KeepSealed || e.Cluster == nil || len(p.files.Problems()) == 0 {
+		return
+	}
+	for _, o := range p.objects {
+		if isSealed(o.Unstructured) {
+			continue
+		}
+		sealed := false
+		leaves(o.Object, nil, func(_ []string, text string) { sealed = sealed || object.Sealed(text) })
+		if sealed {
+			p.problem(reasonBuild, Problem{Code: "sealed-no-key", File: o.File, Line: o.Line, Object: o.ID().String(),
+				Message: "is generated from what no key at hand opens", Hint: "export SOPS_AGE_KEY_FILE=FILE, or --age-key-file FILE"})
+		}
+	}
+}
+
+// leaves calls f for each text in v, with its path.
+func leaves(v any, at []string, f func(at []string, text string)) {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, e := range v {
+			leaves(e, append(at[:len(at):len(at)], k), f)
+		}
+	case []any:
+		for i, e := range v {
+			leaves(e, append(at[:len(at):len(at)], strconv.Itoa(i)), f)
+		}
+	case string:
+		f(at, v)
+	}
+}
+
+// set puts a value at a path that is there.
+func set(v any, at []string, value any) {
+	for i, step := range at {
+		last := i == len(at)-1
+		switch m := v.(type) {
+		case map[string]any:
+			if last {
+				m[step] = value
+				return
+			}
+			v = m[step]
+		case []any:
+			n, err := strconv.Atoi(step)
+			if err != nil || n >= len(m) {
+				return
+			}
+			if last {
+				m[n] = value
+				return
+			}
+			v = m[n]
+		default:
+			return
+		}
+	}
+}
+
+// at is the value at a path, nil for none.
+func at(v any, path []string) any {
+	for _, step := range path {
+		switch m := v.(type) {
+		case map[string]any:
+			v = m[step]
+		case []any:
+			n, err := strconv.Atoi(step)
+			if err != nil || n >= len(m) {
+				return nil
+			}
+			v = m[n]
+		default:
+			return nil
+		}
+	}
+	return v
+}
+
+// decideSealed decides an object that no key at hand opens, for a plan that is
+// only shown. What is in clear is compared with the cluster; what is sealed with
+// what was sealed in the revision that the cluster has, ciphertext with ciphertext.
+func (e *Engine) decideSealed(ctx context.Context, r *Run, p *Planned, c *plan.Change) error {
+	const sealed = "sealed, and no key at hand opens it"
+	c.Local = true
+	if c.Live == nil {
+		var err error
+		if c.Live, err = p.cluster.Get(ctx, c.ID, c.Version); err != nil {
+			return err
+		}
+	}
+	if c.Live == nil {
+		c.Action, c.Reason = plan.Create, "not in the cluster; "+sealed
+		return nil
+	}
+	if reason := plan.SkipReason(c.Object.Unstructured, c.Live); reason != "" {
+		c.Action, c.Reason = plan.Skip, reason
+		return nil
+	}
+	was := r.appliedDocument(ctx, e, p, *c.Object)
+	desired := c.Object.DeepCopy()
+	unstructured.RemoveNestedField(desired.Object, "sops")
+	stringData, _ := desired.Object["stringData"].(map[string]any)
+	changed := false
+	leaves(c.Object.Object, nil, func(path []string, text string) {
+		if path[0] == "sops" || !object.Sealed(text) {
+			return
+		}
+		value := any(text)
+		place := path
+		if stringData != nil && path[0] == "stringData" {
+			place = append([]string{"data"}, path[1:]...)
+		}
+		switch live := at(c.Live.Object, place); {
+		case was != nil && at(was, path) != any(text):
+			changed = true
+		case live != nil:
+			value = live
+		}
+		if place[0] == path[0] {
+			set(desired.Object, path, value)
+			return
+		}
+		delete(stringData, path[len(path)-1])
+		_ = unstructured.SetNestedField(desired.Object, value, place...)
+	})
+	if len(stringData) == 0 {
+		delete(desired.Object, "stringData")
+	}
+	c.Result = plan.Predict(desired, c.Live, p.cluster.FieldManager)
+	c.Action, c.Reason = p.ignore.Decide(c.Live, c.Result)
+	switch {
+	case changed:
+		c.Reason = "sealed, changed"
+	case c.Action != plan.Unchanged:
+		c.Reason += "; " + sealed
+	case was == nil:
+		c.Action, c.Reason = plan.Skip, sealed+": what was applied of it is not known"
+	}
+	return nil
+}
+
+// appliedDocument is what the source had in the place of o, sealed as it was, in
+// the revision that the cluster has; nil where that is not known.
+func (r *Run) appliedDocument(ctx context.Context, e *Engine, p *Planned, o object.Object) map[string]any {
+	commit := ""
+	if p.record != nil && p.atHand {
+		commit = source.CommitOf(p.record.Status.LastAppliedRevision)
+	}
+	now, ok := p.rendered.Document(o)
+	if commit == "" || !ok {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	snap, known := r.applied[commit]
+	if !known {
+		var err error
+		if snap, err = e.Source.Base(ctx, commit, true); err != nil {
+			snap = nil
+		}
+		r.applied[commit] = snap
+	}
+	if snap == nil {
+		return nil
+	}
+	data, err := fs.ReadFile(snap.FS, o.File)
+	if err != nil {
+		return nil
+	}
+	docs, _ := object.Documents(o.File, data)
+	for _, d := range docs {
+		var content map[string]any
+		if d.Kind == now.Kind && d.Name == now.Name && d.Namespace == now.Namespace && d.Node.Decode(&content) == nil {
+			return content
+		}
+	}
+	return nil
+}
