@@ -32,25 +32,36 @@ func (u *UI) Diff(r gitops.DiffReport) error {
 			return diffMarkdown(r, u.name)
 		}
 		return l.diff(r, u.name, true)
-	})
+	}, u.annotations(r)...)
 }
 
 // DiffProblems writes what could not be planned, and the last line, where
 // another program has shown the differences.
 func (u *UI) DiffProblems(r gitops.DiffReport) error {
-	return u.answer(func(l layout) []string { return l.diff(r, u.name, false) })
+	return u.answer(func(l layout) []string { return l.diff(r, u.name, false) }, u.annotations(r)...)
 }
 
 // answer ends what is live and writes lines to stdout.
-func (u *UI) answer(lines func(layout) []string) error {
+func (u *UI) answer(lines func(layout) []string, commands ...string) error {
 	u.drain()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.erase()
 	u.releaseWarnings()
 	u.run = newRun()
-	u.put(&u.out, lines(u.layout(&u.out)))
+	u.put(&u.out, lines(u.layout(&u.out)), commands...)
 	return u.out.err()
+}
+
+// annotations mark on a forge what could not be planned, where it stands.
+func (u *UI) annotations(r gitops.DiffReport) []string {
+	var out []string
+	for _, k := range r.Kustomizations {
+		for _, p := range k.Problems {
+			out = append(out, u.annotate("error", p))
+		}
+	}
+	return out
 }
 
 // diff is the report for people, and for tools that read unified diffs: what
