@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -97,5 +98,14 @@ func TestSureWaitsForTheAnswer(t *testing.T) {
 	lose(&LostError{Why: "another has it now"})
 	if err := <-answer; err == nil {
 		t.Fatal("sure of a lock that is lost")
+	}
+}
+
+// A merge patch leaves what it does not name: the digest of an older tag would stay beside the new one.
+func TestAStatusIsReplacedNotMerged(t *testing.T) {
+	had := map[string]any{"name": "api", "tag": "1.0.0", "digest": "sha256:0", "inner": map[string]any{"gone": "x", "stays": "x"}}
+	got, err := json.Marshal(instead(had, map[string]any{"name": "api", "tag": "1.1.0", "inner": map[string]any{"stays": "y"}, "new": map[string]any{"a": "b"}}))
+	if want := `{"digest":null,"inner":{"gone":null,"stays":"y"},"name":"api","new":{"a":"b"},"tag":"1.1.0"}`; err != nil || string(got) != want {
+		t.Errorf("%s %v, want %s", got, err, want)
 	}
 }

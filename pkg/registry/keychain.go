@@ -106,6 +106,7 @@ func (c credential) fits(host, repository string) bool {
 type keychain struct {
 	provider string
 	proxy    *url.URL // on the way to the provider
+	logins   *logins  // there
 	given    []credential
 	own      authn.Keychain
 
@@ -122,7 +123,7 @@ func (k *keychain) ResolveContext(ctx context.Context, target authn.Resource) (a
 	repository := strings.TrimPrefix(strings.TrimPrefix(target.String(), host), "/")
 	if k.provider != "" && k.provider != "generic" {
 		k.note("the login of provider " + k.provider)
-		return login(ctx, k.provider, target.String(), k.proxy)
+		return k.logins.at(ctx, k.provider, host, target.String(), k.proxy)
 	}
 	for _, c := range k.given {
 		if c.fits(host, repository) {

@@ -36,6 +36,7 @@ type limits struct {
 
 	mu    sync.Mutex
 	until map[string]time.Time // host: asked to be left alone until then
+	busy  map[string]bool      // host: it was busy at least once
 }
 
 func (p *polite) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -70,6 +71,7 @@ func (p *polite) send(req *http.Request) (*http.Response, error) {
 		if !busy(resp.StatusCode) {
 			return resp, nil
 		}
+		p.isBusy(req.URL.Host)
 		pause, asked := retryAfter(resp)
 		pause = max(pause, backoff(attempt)) // some ask for 0 seconds
 		if asked && pause <= p.maxWait {
@@ -98,6 +100,21 @@ func (p *limits) leave(host string, d time.Duration) {
 		}
 		p.until[host] = until
 	}
+}
+
+func (p *limits) isBusy(host string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.busy == nil {
+		p.busy = map[string]bool{}
+	}
+	p.busy[host] = true
+}
+
+func (p *limits) wasBusy(host string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.busy[host]
 }
 
 func (p *limits) rest(host string) time.Duration {

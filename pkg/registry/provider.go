@@ -1,10 +1,13 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/fluxcd/pkg/auth"
 	authutils "github.com/fluxcd/pkg/auth/utils"
@@ -30,6 +33,70 @@ func login(ctx context.Context, provider, image string, proxy *url.URL) (authn.A
 		return nil, &loginError{provider, err}
 	}
 	return authn.FromConfig(*config), nil
+}
+
+// loginTime is how long a cloud may take for a login: where the metadata service
+// of a virtual machine is asked and there is none, nobody answers.
+const loginTime = 20 * time.Second
+
+// logins are those at clouds. Each is asked for once, for all repositories of a
+// registry.
+type logins struct {
+	limit time.Duration // 0 is loginTime
+
+	mu  sync.Mutex
+	all map[string]*loggedIn
+}
+
+// loggedIn is a login, known when done is closed.
+type loggedIn struct {
+	done chan struct{}
+	auth authn.Authenticator
+	err  error
+}
+
+// at is the login for image, a repository of host.
+func (l *logins) at(ctx context.Context, provider, host, image string, proxy *url.URL) (authn.Authenticator, error) {
+	key := provider + " " + host
+	if proxy != nil {
+		key += " " + proxy.String()
+	}
+	l.mu.Lock()
+	known := l.all[key]
+	if known == nil {
+		if l.all == nil {
+			l.all = map[string]*loggedIn{}
+		}
+		known = &loggedIn{done: make(chan struct{})}
+		l.all[key] = known
+		// Not in the name of who asks first: when he gives up, the others still wait for it.
+		limit := cmp.Or(l.limit, loginTime)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+		go func() {
+			defer cancel()
+			defer close(known.done)
+			answer := make(chan loggedIn, 1)
+			go func() { // Google's library does not always obey its context
+				auth, err := login(ctx, provider, image, proxy)
+				answer <- loggedIn{auth: auth, err: err}
+			}()
+			select {
+			case got := <-answer:
+				known.auth, known.err = got.auth, got.err
+			case <-ctx.Done():
+			}
+			if known.auth == nil && ctx.Err() != nil {
+				known.err = &loginError{provider, fmt.Errorf("no answer within %s", limit)}
+			}
+		}()
+	}
+	l.mu.Unlock()
+	select {
+	case <-known.done:
+		return known.auth, known.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // loginError is a cloud that gave no credentials.

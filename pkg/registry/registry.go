@@ -56,7 +56,8 @@ type Client struct {
 	// Keychain has the user's own credentials; nil is Docker's configuration
 	// (config.json with its credential helpers), else Podman's.
 	Keychain authn.Keychain
-	// Concurrency is how many questions one host is asked at once, 0 is 16.
+	// Concurrency is how many questions one host is asked at once. 0 is 16, and up
+	// to 48 for as long as the host answers and is never busy.
 	Concurrency int
 	// MaxWait is the longest Retry-After that is waited for, 0 is a minute. A
 	// registry that asks for more has refused.
@@ -64,19 +65,17 @@ type Client struct {
 
 	once   sync.Once
 	limits *limits
+	logins logins
 	wait   func(context.Context, time.Duration) error // for tests; nil waits
 
 	mu         sync.Mutex
 	transports map[string]http.RoundTripper // by certificates and proxy
-	hosts      map[string]chan struct{}
+	turns      map[string]*turn
 	all        chan struct{}
 }
 
 // attempts is how often a request is sent in all.
 const attempts = 4
-
-// hostsAtOnce is how many hosts can be asked as much as they may be.
-const hostsAtOnce = 4
 
 func (c *Client) init() {
 	c.once.Do(func() {
@@ -88,40 +87,10 @@ func (c *Client) init() {
 			c.limits.wait = sleep
 		}
 		c.transports = map[string]http.RoundTripper{}
-		c.hosts = map[string]chan struct{}{}
-		c.all = make(chan struct{}, hostsAtOnce*c.concurrency())
+		c.turns = map[string]*turn{}
+		_, most := c.bounds()
+		c.all = make(chan struct{}, max(allAtOnce, most))
 	})
-}
-
-func (c *Client) concurrency() int {
-	if c.Concurrency <= 0 {
-		return 16
-	}
-	return c.Concurrency
-}
-
-// enter waits until host may be asked one more question; leave ends it.
-func (c *Client) enter(ctx context.Context, host string) (leave func(), err error) {
-	c.init()
-	c.mu.Lock()
-	slots := c.hosts[host]
-	if slots == nil {
-		slots = make(chan struct{}, c.concurrency())
-		c.hosts[host] = slots
-	}
-	c.mu.Unlock()
-	// The host's own first: who waits for a slow host keeps no one from the others.
-	for i, s := range []chan struct{}{slots, c.all} {
-		select {
-		case s <- struct{}{}:
-		case <-ctx.Done():
-			if i > 0 {
-				<-slots
-			}
-			return nil, ctx.Err()
-		}
-	}
-	return func() { <-c.all; <-slots }, nil
 }
 
 // Repository is a repository that can be asked. Tokens are kept, so that the
@@ -145,7 +114,7 @@ func (c *Client) Open(r Request) (*Repository, error) {
 	if err != nil {
 		return nil, &Error{Image: r.Image, What: "is not the name of a repository", Why: err.Error(), Fix: "write HOST/PATH, without scheme, tag and digest"}
 	}
-	keys := &keychain{own: c.Keychain, provider: r.Provider, proxy: r.Proxy}
+	keys := &keychain{own: c.Keychain, provider: r.Provider, proxy: r.Proxy, logins: &c.logins}
 	if keys.own == nil {
 		keys.own = authn.DefaultKeychain
 	}
@@ -180,7 +149,8 @@ func (r *Repository) ask(ctx context.Context, question func(context.Context) err
 	if err != nil {
 		return err
 	}
-	defer leave()
+	answered := false
+	defer func() { leave(answered) }()
 	if r.request.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, r.request.Timeout)
@@ -189,6 +159,7 @@ func (r *Repository) ask(ctx context.Context, question func(context.Context) err
 	if err := question(ctx); err != nil {
 		return r.explain(ctx, err)
 	}
+	answered = true
 	return nil
 }
 

@@ -218,3 +218,68 @@ func TestAsManyAtOnceAsAHostMayBeAsked(t *testing.T) {
 		t.Errorf("%d questions at once, want 3", most)
 	}
 }
+
+// A host that answers is asked more at once, up to an end; one that was busy once is not.
+func TestMoreAtOnceForAsLongAsAHostAnswers(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		busy, most int
+	}{{"answers", 0, mostAtOnce}, {"was busy", 1, startAtOnce}} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newServer(t)
+			var requests []Request
+			for i := range 3 * mostAtOnce {
+				repository := fmt.Sprintf("team/app%d", i)
+				s.push(t, repository, "1.0.0")
+				requests = append(requests, Request{Image: s.host() + "/" + repository})
+			}
+			c, _ := client()
+			var mu sync.Mutex
+			asked, inside, most := 0, 0, 0
+			full, again := make(chan struct{}), make(chan struct{})
+			first := ""
+			s.mood = func(w http.ResponseWriter, r *http.Request) bool {
+				if !strings.HasSuffix(r.URL.Path, "/tags/list") {
+					return false
+				}
+				mu.Lock()
+				asked++
+				n := asked
+				if inside++; inside > most {
+					if most = inside; most == test.most && n > mostAtOnce {
+						close(full)
+					}
+				}
+				if n == 1 {
+					first = r.URL.Path
+				} else if r.URL.Path == first {
+					close(again)
+				}
+				mu.Unlock()
+				defer func() { mu.Lock(); inside--; mu.Unlock() }()
+				if n <= test.busy {
+					refuse(w, http.StatusTooManyRequests, "TOOMANYREQUESTS", "slow down")
+					return true
+				}
+				if test.busy > 0 {
+					<-again // it knows of that
+				}
+				if n > mostAtOnce && test.busy == 0 { // the first answers let the others in: these wait until as many are here as may be
+					select {
+					case <-full:
+					case <-time.After(20 * time.Second):
+					}
+				}
+				return false
+			}
+			for _, a := range c.All(t.Context(), requests) {
+				if a.Err != nil {
+					t.Error(a.Err)
+				}
+			}
+			if most > test.most || test.busy == 0 && most < test.most {
+				t.Errorf("%d questions at once, want %d", most, test.most)
+			}
+		})
+	}
+}

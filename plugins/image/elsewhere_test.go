@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/base64"
 	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
@@ -275,4 +276,36 @@ func TestInterruptedBetweenTwoBranches(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 	check(t, "edits", out, host+"/team/api:1.2.0")
+}
+
+// A GitRepository that is reached by a proxy, whose address and password are in a Secret: fetched
+// and pushed is through it.
+func TestThroughTheProxyOfAGitRepository(t *testing.T) {
+	other := newForge(t, map[string]string{"web.yaml": "image: web:1 # {\"$imagepolicy\": \"flux-system:api\"}\n"})
+	git := gitserver.Backend(t, filepath.Dir(other.bare))
+	var mu sync.Mutex
+	var asked []string
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		asked = append(asked, r.Method+" "+r.URL.Host+r.URL.Path+" "+r.Header.Get("Proxy-Authorization"))
+		mu.Unlock()
+		git.ServeHTTP(w, r)
+	}))
+	t.Cleanup(proxy.Close)
+	f, host, _ := fleet(t, map[string]string{
+		"clusters/vps/auto.yaml": strings.Replace(automationYAML("web", ""), "name: flux-system}\n  git", "name: other}\n  git", 1),
+		"clusters/vps/source.yaml": "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {name: other, namespace: flux-system}\n" +
+			"spec: {interval: 1m, url: 'http://git.invalid/fleet.git', ref: {branch: main}, proxySecretRef: {name: proxy}}\n" +
+			secretYAML("proxy", map[string]string{"address": proxy.URL, "username": "ada", "password": "hunter2"}),
+	})
+	out, errs, code := f.update()
+	if code != 0 || strings.Contains(out+errs, "hunter2") {
+		t.Fatalf("%d\n%s%s", code, out, errs)
+	}
+	check(t, "stdout", out, "web.yaml:1: web:1 → "+host+"/team/api:1.2.0 (api)\n", "to main of http://git.invalid/fleet.git")
+	check(t, "pushed", other.served("show", "main:web.yaml"), "/team/api:1.2.0")
+	want := "POST git.invalid/fleet.git/git-receive-pack Basic " + base64.StdEncoding.EncodeToString([]byte("ada:hunter2"))
+	if !slices.Contains(asked, want) {
+		t.Errorf("the proxy was asked %q", asked)
+	}
 }
