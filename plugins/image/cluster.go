@@ -2,7 +2,6 @@ package image
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -111,9 +110,12 @@ func (u *update) suspendedLive(ref image.Ref) bool {
 // goOn syncs the cluster with what was updated, or was so already.
 func (u *update) goOn(ctx context.Context) error {
 	url, branch := "", u.branch
-	if u.up != nil {
+	switch {
+	case u.up != nil:
 		url = u.up.URL
-	} else {
+	case len(u.groups) == 0: // its branch cannot be read: there is nothing to sync with
+		return u.end()
+	default:
 		url, branch = u.groups[0].up.URL, u.groups[0].base.Branch
 	}
 	if !u.asObject { // people read first what was pushed
@@ -145,7 +147,11 @@ func (u *update) syncAfter(ctx context.Context, url, branch string) (code int) {
 	add("git-token-file", u.o.GitTokenFile)
 	add("git-ssh-key", u.o.GitSSHKey)
 	add("git-known-hosts", u.o.GitKnownHosts)
-	add("git-secret", cmp.Or(u.o.GitSecret, u.gitSecret))
+	if u.up == nil && !u.auth.Given() {
+		add("git-secret", u.gitSecret)
+	} else {
+		add("git-secret", u.o.GitSecret)
+	}
 	add("color", u.o.Color)
 	add("progress", u.o.Progress)
 	add("engine", u.o.engine)
