@@ -3,11 +3,14 @@ package plugins
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
 )
 
@@ -24,9 +27,9 @@ func TestRequestsGrowWithKindsAndChanges(t *testing.T) {
 		files[name+"/objects.yaml"] = benchObjects(ns, i*n, n)
 	}
 	dir, cache := repo(t, files), filepath.Join(t.TempDir(), "cache")
-	sync := func() gitops.RequestReport {
+	syncBy := func(kubeconfig string) gitops.RequestReport {
 		t.Helper()
-		code, out := runSync(t, t.Context(), os.Getenv("KUBECONFIG"), dir, ns, nil, "--wait=false", "--cache-dir", cache, "-o", "json", "--progress", "none")
+		code, out := runSync(t, t.Context(), kubeconfig, dir, ns, nil, "--wait=false", "--cache-dir", cache, "-o", "json", "--progress", "none")
 		_, text, _ := strings.Cut(out, "\n{")
 		var report gitops.SyncReport
 		if err := json.Unmarshal([]byte("{"+text), &report); err != nil || code != 0 {
@@ -34,6 +37,7 @@ func TestRequestsGrowWithKindsAndChanges(t *testing.T) {
 		}
 		return report.Requests
 	}
+	sync := func() gitops.RequestReport { return syncBy(os.Getenv("KUBECONFIG")) }
 	const besides = 60 // who and what is there, the lock, and what is recorded
 	if r := sync(); r.Total > 2*k*n+3*k+besides || r.List > kinds+4 {
 		t.Errorf("the first: %+v; want two for each of %d objects, three for each of %d records", r, k*n, k)
@@ -49,5 +53,16 @@ func TestRequestsGrowWithKindsAndChanges(t *testing.T) {
 	// A Kustomization in which something changed has a record of it to write.
 	if r := sync(); r.Total > 40+5*drifted || r.Patch < 2*drifted {
 		t.Errorf("%d drifted: %+v", drifted, r)
+	}
+	// What is in other namespaces is not asked for.
+	var elsewhere atomic.Value
+	syncBy(startProxy(t, func(w http.ResponseWriter, r *http.Request, pass http.HandlerFunc) {
+		if r.URL.Query().Get("labelSelector") == flux.OwnerNameLabel && !strings.Contains(r.URL.Path, "/namespaces/"+ns+"/") {
+			elsewhere.Store(r.URL.String())
+		}
+		pass(w, r)
+	}))
+	if found := elsewhere.Load(); found != nil {
+		t.Errorf("all is in one namespace, and it lists %s", found)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -21,11 +22,19 @@ import (
 // hours, says is there. Forget, and resolve again.
 var ErrStale = errors.New("the cluster no longer has a kind that it had")
 
-// Scope is a kind to list: everywhere by one LIST; for those who may not do
-// that, in each of Namespaces.
+// Scope is a kind to list: by one LIST, in Namespaces if that is one, else
+// everywhere; for those who may not do that, in each of Namespaces.
 type Scope struct {
 	Resource
 	Namespaces []string
+}
+
+// in is where one LIST finds all of the scope, "" for everywhere.
+func (s Scope) in() string {
+	if s.Namespaced && len(s.Namespaces) == 1 {
+		return s.Namespaces[0]
+	}
+	return ""
 }
 
 // Denied is what may not be listed: a kind in a namespace, or in all of them.
@@ -119,16 +128,18 @@ func (c *Cluster) eachOwned(ctx context.Context, scopes []Scope, page int64,
 	}
 	for _, s := range scopes {
 		if !c.isNarrow(s.Resource) {
-			g.Go(func() error { return read(s.Resource, "") })
+			g.Go(func() error { return read(s.Resource, s.in()) })
 		}
 	}
 	if err := run(); err != nil {
 		return nil, err
 	}
-	for _, d := range denied {
-		c.narrow.Store(d.Resource, true)
-	}
-	denied = nil
+	denied = slices.DeleteFunc(denied, func(d Denied) bool {
+		if d.Namespace == "" {
+			c.narrow.Store(d.Resource, true)
+		}
+		return d.Namespace == ""
+	})
 	g, gctx = errgroup.WithContext(ctx)
 	g.SetLimit(concurrency)
 	for _, s := range scopes {
