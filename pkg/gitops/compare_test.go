@@ -193,6 +193,20 @@ func TestCompareRendersWhatTheChangeCanTouch(t *testing.T) {
 	}
 }
 
+// A root that declares itself, as a bootstrap writes it, is found by one rendering.
+func TestCompareOfARootThatDeclaresItself(t *testing.T) {
+	f := newFleet(t)
+	f.write("root/self.yaml", ks("flux-system", "root", ""))
+	f.commit()
+	f.write("infra/infra.yaml", configMap("infra", "a: c"))
+	changes, rendered, report := f.compare()
+	same(t, "rendered", rendered, "infra", "infra (base)", "root (base)", "tenants (base)")
+	same(t, "changes", changes, "infra: configure configmap/infra: fields differ")
+	if k := report.Kustomizations[0]; k.Status != StatusUntouched {
+		t.Errorf("the root is %s", k.Status)
+	}
+}
+
 // What does not render, on either side, is an error of that Kustomization: its
 // objects and those of the Kustomizations that it declares are not deleted, nor new.
 func TestCompareFailsWhereASideDoesNotRender(t *testing.T) {

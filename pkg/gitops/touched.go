@@ -156,7 +156,8 @@ func (c *comparison) twinOf(ctx context.Context, r *Run, p *Planned) *Planned {
 // renderedFrom is what the spec of p says of its rendering.
 func renderedFrom(p *Planned) string {
 	s := p.Spec
-	text, err := json.Marshal([]any{p.Path(), s.SourceRef, s.TargetNamespace, s.NamePrefix, s.NameSuffix, s.Patches, s.Images, s.Components, s.IgnoreMissingComponents,
+	kind, ref := p.SourceRef()
+	text, err := json.Marshal([]any{p.Path(), kind, ref, s.TargetNamespace, s.NamePrefix, s.NameSuffix, s.Patches, s.Images, s.Components, s.IgnoreMissingComponents,
 		s.BuildMetadata, s.CommonMetadata, s.PostBuild, s.Decryption, s.KubeConfig, p.PatchesStrategicMerge, p.PatchesJSON6902})
 	if err != nil {
 		return err.Error() // of a patch that is no JSON: the same on both sides
