@@ -90,7 +90,7 @@ func (e *Engine) checkMarkers(r *Run, p *Planned) {
 		}
 		for _, m := range image.Markers(file, data) {
 			why := m.Nonsense()
-			hint := fmt.Sprintf("write the whole reference, name:tag, and let the marker be {\"$imagepolicy\": \"%s:%s\"}", m.Namespace, m.Policy)
+			hint := "kubectl gitops image update --repair mends it and its marker, in a commit of its own"
 			switch {
 			case why == "":
 				if trap := m.Trap(); trap != "" {
