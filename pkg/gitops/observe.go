@@ -130,7 +130,10 @@ func (e *Engine) compare(ctx context.Context, r *Run) error {
 		return err
 	}
 	e.tellGuessed(r)
-	return e.planPrunes(ctx, r, r.live)
+	if err := e.planPrunes(ctx, r, r.live); err != nil {
+		return err
+	}
+	return e.checkReferences(ctx, r)
 }
 
 // meet learns which cluster this is, and which of the namespaces are there.
