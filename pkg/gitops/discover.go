@@ -353,7 +353,7 @@ func (e *Engine) build(ctx context.Context, p *Planned) {
 	p.rendered, p.digest = result, result.Digest
 	for _, o := range result.Objects {
 		// What is still sealed has its file's problem already, or may be so.
-		if _, sealed := o.Object["sops"]; !sealed || e.Options.KeepSealed || staysSealed(o) {
+		if _, sealed := o.Object["sops"]; !sealed || e.Options.KeepSealed || staysSealed(o.Unstructured) {
 			p.objects = append(p.objects, o)
 		}
 	}

@@ -8,13 +8,15 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
 )
 
 // staysSealed reports whether o asks not to be opened.
-func staysSealed(o object.Object) bool {
+func staysSealed(o *unstructured.Unstructured) bool {
 	return strings.EqualFold(o.GetAnnotations()[flux.DecryptKey], "disabled")
 }
 
@@ -27,7 +29,7 @@ func (e *Engine) openData(p *Planned, keys *secret.Keyring) []Problem {
 	}
 	var out []Problem
 	for _, o := range p.objects {
-		if !object.IsSecret(o.GroupVersionKind().GroupKind()) || staysSealed(o) {
+		if !object.IsSecret(o.GroupVersionKind().GroupKind()) || staysSealed(o.Unstructured) {
 			continue
 		}
 		data, _ := o.Object["data"].(map[string]any)

@@ -12,13 +12,14 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
 )
 
-// isSealed reports whether o is a manifest that SOPS has sealed and nobody opened.
+// isSealed reports whether o is a manifest that SOPS has sealed and nobody opened,
+// although it was to be.
 func isSealed(o *unstructured.Unstructured) bool {
 	if o == nil {
 		return false
 	}
 	sops, _ := o.Object["sops"].(map[string]any)
-	return sops["mac"] != nil
+	return sops["mac"] != nil && !staysSealed(o)
 }
 
 // checkSealed refuses, where a cluster is asked, what no key opens and is no
@@ -29,7 +30,7 @@ func (e *Engine) checkSealed(p *Planned) {
 		return
 	}
 	for _, o := range p.objects {
-		if isSealed(o.Unstructured) {
+		if isSealed(o.Unstructured) || staysSealed(o.Unstructured) {
 			continue
 		}
 		sealed := false
