@@ -50,7 +50,7 @@ krew:
 
 .PHONY: test
 test: build tools krew ## Run all tests; those that need a cluster get a devcluster
-	$(UP) $(GO) test $(FLAGS) -ldflags '-s -w' $(TESTFLAGS) ./...
+	$(UP) $(GO) test $(FLAGS) -ldflags '-s -w' -timeout 40m $(TESTFLAGS) ./... # go's own 10m is too near for a slow machine
 	cd cmd/devcluster && DEVCLUSTER_BIN='$(CURDIR)/bin/devcluster' $(GO) test -trimpath -count=1 $(TESTFLAGS) ./... # the binary is no input that go knows of
 
 .PHONY: lint
