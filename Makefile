@@ -41,7 +41,11 @@ tools:
 	$(GO) build $(FLAGS) -ldflags '-s -w' -buildvcs=false -o bin/ github.com/getsops/sops/v3/cmd/sops filippo.io/age/cmd/age-keygen \
 		github.com/google/go-containerregistry/cmd/crane ./cmd/release
 	$(GO) build $(FLAGS) -ldflags '-s -w' -buildvcs=false -o bin/demo-registry ./testdata/registry
-	cd testdata/distribution && $(GO) build -trimpath -ldflags '-s -w' -buildvcs=false -o '$(CURDIR)/bin/reference-registry' .
+
+# The reference registry, to which the tests hold their own; a module of its own has its version.
+.PHONY: reference-registry
+reference-registry:
+	cd testdata/distribution && $(GO) build -trimpath -ldflags '-s -w' -buildvcs=false -o '$(CURDIR)/bin/$@' .
 
 # The real krew, for the tests of what is published; a module of its own has its version.
 .PHONY: krew
@@ -49,7 +53,7 @@ krew:
 	cd testdata/krew && $(GO) build -trimpath -ldflags '-s -w' -buildvcs=false -o '$(CURDIR)/bin/' tool
 
 .PHONY: test
-test: build tools krew ## Run all tests; those that need a cluster get a devcluster
+test: build tools krew reference-registry ## Run all tests; those that need a cluster get a devcluster
 	$(UP) $(GO) test $(FLAGS) -ldflags '-s -w' -timeout 40m $(TESTFLAGS) ./... # go's own 10m is too near for a slow machine
 	cd cmd/devcluster && DEVCLUSTER_BIN='$(CURDIR)/bin/devcluster' $(GO) test -trimpath -count=1 $(TESTFLAGS) ./... # the binary is no input that go knows of
 
