@@ -208,7 +208,15 @@ const commentLimit = 60_000
 // Kustomization, cut to what a comment may hold, and what was cut is said.
 func diffMarkdown(r gitops.DiffReport, name func(flux.Ref) string) []string {
 	var b strings.Builder
-	cut, untouched := 0, 0
+	cut, unsaid, untouched := 0, 0, 0
+	put := func(format string, args ...any) bool {
+		section := fmt.Sprintf(format, args...)
+		if b.Len()+len(section) > commentLimit {
+			return false
+		}
+		b.WriteString(section)
+		return true
+	}
 	offline := r.Cluster.Server == ""
 	onto := r.Cluster.Context
 	if offline {
@@ -227,20 +235,22 @@ func diffMarkdown(r gitops.DiffReport, name func(flux.Ref) string) []string {
 		title := name(flux.Ref{Namespace: k.Namespace, Name: k.Name})
 		switch {
 		case k.Status == gitops.StatusFailed:
-			fmt.Fprintf(&b, "\n**%s: failed**\n\n", title)
+			put("\n**%s: failed**\n\n", title)
 			for _, p := range k.Problems {
 				where := cleanLine(p.Object)
 				if p.File != "" {
 					where = cleanLine(fmt.Sprintf("%s:%d", p.File, p.Line))
 				}
-				fmt.Fprintf(&b, "- `%s` %s\n", where, cleanLine(p.Message))
+				if !put("- `%s` %s\n", where, cleanLine(p.Message)) {
+					unsaid++
+				}
 			}
 			continue
 		case n["create"]+n["configure"]+n["recreate"]+n["delete"] == 0:
-			fmt.Fprintf(&b, "\n**%s**: no difference\n", title)
+			put("\n**%s**: no difference\n", title)
 			continue
 		}
-		fmt.Fprintf(&b, "\n<details><summary><b>%s</b>: %s</summary>\n", title, diffCounts(n))
+		open := put("\n<details><summary><b>%s</b>: %s</summary>\n", title, diffCounts(n))
 		for _, c := range k.Changes {
 			if !plan.Action(c.Action).Writes() {
 				continue
@@ -249,17 +259,19 @@ func diffMarkdown(r gitops.DiffReport, name func(flux.Ref) string) []string {
 			for strings.Contains(c.Diff, fence) {
 				fence += "`"
 			}
-			section := fmt.Sprintf("\n`%s` %s: %s\n\n%sdiff\n%s%s\n", cleanLine(c.ID().String()), c.Action, cleanLine(diffReason(c, offline)), fence, clean(c.Diff), fence)
-			if b.Len()+len(section) > commentLimit {
+			if !open || !put("\n`%s` %s: %s\n\n%sdiff\n%s%s\n", cleanLine(c.ID().String()), c.Action, cleanLine(diffReason(c, offline)), fence, clean(c.Diff), fence) {
 				cut++
-				continue
 			}
-			b.WriteString(section)
 		}
-		b.WriteString("\n</details>\n")
+		if open {
+			b.WriteString("\n</details>\n")
+		}
 	}
 	if untouched > 0 {
 		fmt.Fprintf(&b, "\n%s not touched\n", plural(untouched, "Kustomization"))
+	}
+	if unsaid > 0 {
+		fmt.Fprintf(&b, "\n%d more problems than fit into a comment: kubectl gitops diff shows all.\n", unsaid)
 	}
 	if cut > 0 {
 		fmt.Fprintf(&b, "\n%d more objects differ than fit into a comment: kubectl gitops diff shows all.\n", cut)
