@@ -31,7 +31,7 @@ func reference(t *testing.T, user, password string) string {
 		}
 	}
 	if err != nil {
-		t.Skip("the reference registry is not here: make tools")
+		t.Skip("the reference registry is not here: make reference-registry")
 	}
 	at := filepath.Join(t.TempDir(), "at")
 	cmd := exec.Command(program, "-user", user, "-at", at)
