@@ -64,7 +64,7 @@ func parse(args []string) (*release, error) {
 	flags.StringVar(&r.version, "version", "", "`version` to publish, vX.Y.Z")
 	flags.StringVar(&r.source, "source", ".", "`directory` of the module")
 	flags.StringVar(&r.out, "out", "dist", "`directory` to write; what is in it goes")
-	flags.StringVar(&r.builds, "builds", "bin/release", "`directory` to build binaries in")
+	flags.StringVar(&r.builds, "builds", "bin/platforms", "`directory` to build binaries in")
 	flags.StringVar(&r.host, "host", "", "`directory` with the binaries of this platform, built by `make plugins`")
 	flags.StringVar(&r.url, "url", "https://github.com/kubectl-gitops/kubectl-gitops/releases/download", "`address` below which the archives will be")
 	flags.StringVar(&r.tags, "tags", "", "build `tags`")

@@ -47,6 +47,15 @@ func TestTwoBuildsAreTheSameBytes(t *testing.T) {
 	}
 }
 
+// Whoever ran the tests has bin/release, and releases next.
+func TestBuildsAreNotInTheWayOfTools(t *testing.T) {
+	r, err := parse([]string{"-version", "v1.2.3", "-source", "../.."})
+	must(t, err)
+	if _, err := os.Stat(filepath.Join("..", filepath.Base(r.builds))); err == nil && filepath.Dir(r.builds) == "bin" {
+		t.Errorf("binaries of a release are built below %s, where make builds a program", r.builds)
+	}
+}
+
 // The image is what the Containerfile says, for every Linux, and nothing but.
 func TestImage(t *testing.T) {
 	source, err := filepath.Abs("../..")
