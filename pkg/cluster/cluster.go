@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -58,6 +60,16 @@ type kinds struct {
 // noContext stands for the name of a context where there is none.
 const noContext = "no-context"
 
+// noConfig is the error where no kubeconfig leads to a server. client-go tells of
+// a file that may not be read by its text alone.
+func noConfig(err error) error {
+	fix := "set KUBECONFIG or --kubeconfig, and choose --context NAME"
+	if strings.Contains(err.Error(), fs.ErrPermission.Error()) {
+		fix = fmt.Sprintf("user %d must be able to read it; a container runs as the file's owner by docker run --user \"$(id -u)\"", os.Getuid())
+	}
+	return &Error{What: "no cluster to talk to", Why: err, Fix: fix}
+}
+
 // Connect makes the clients. It sends nothing: the first request tells whether
 // the server is there (see Reach). userAgent is how audit logs name us.
 func Connect(getter genericclioptions.RESTClientGetter, userAgent string) (*Cluster, error) {
@@ -75,7 +87,7 @@ func Connect(getter genericclioptions.RESTClientGetter, userAgent string) (*Clus
 	}
 	config, err := getter.ToRESTConfig()
 	if err != nil {
-		return nil, &Error{What: "no cluster to talk to", Why: err, Fix: "set KUBECONFIG or --kubeconfig, and choose --context NAME"}
+		return nil, noConfig(err)
 	}
 	config = rest.CopyConfig(config)
 	// The server has Priority & Fairness; a client-side limit would only be slower.

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,17 @@ func TestRequestsAreCountedByVerb(t *testing.T) {
 		if got := isCollection(path); got != want {
 			t.Errorf("%s: %v, want %v", path, got, want)
 		}
+	}
+}
+
+// Mounted into a container, a kubeconfig is its owner's, whom the container is not.
+func TestKubeconfigOfAnotherUser(t *testing.T) {
+	err := noConfig(errors.New(`error loading config file "/etc/kubeconfig": open /etc/kubeconfig: permission denied`))
+	if hint := err.(*Error).Fix; !strings.Contains(hint, `--user "$(id -u)"`) {
+		t.Errorf("%v, hint %q", err, hint)
+	}
+	if hint := noConfig(errors.New("no configuration has been provided")).(*Error).Fix; !strings.Contains(hint, "--kubeconfig") {
+		t.Errorf("hint %q", hint)
 	}
 }
 
