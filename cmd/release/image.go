@@ -26,7 +26,7 @@ import (
 // image writes the container image of the umbrella for every Linux of the
 // targets: an OCI layout in a tar, as crane, skopeo, podman and docker read it.
 // The directory that an engine would build the same from is left in builds.
-func (r *release) image(licenses []byte) error {
+func (r *release) image(licenses map[target][]byte) error {
 	text, err := os.ReadFile(filepath.Join(r.source, "Containerfile"))
 	if err != nil {
 		return err
@@ -42,7 +42,7 @@ func (r *release) image(licenses []byte) error {
 			continue
 		}
 		context := filepath.Join(r.builds, "image", t.String())
-		if err := r.imageContext(context, t, licenses); err != nil {
+		if err := r.imageContext(context, t, licenses[t]); err != nil {
 			return err
 		}
 		img, err := r.imageFor(t, definition, context)

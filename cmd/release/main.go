@@ -117,16 +117,17 @@ func (r *release) run() error {
 	if err := os.MkdirAll(r.out, 0o755); err != nil {
 		return err
 	}
-	modules, err := r.modules()
-	if err != nil {
-		return err
-	}
-	licenses, err := licenses(modules)
-	if err != nil {
-		return err
-	}
+	// By platform: an archive is the same whichever others are made with it.
+	inside, texts := map[target][]module{}, map[target][]byte{}
 	var made []archive
 	for _, t := range r.targets {
+		var err error
+		if inside[t], err = r.modules(t); err != nil {
+			return err
+		}
+		if texts[t], err = licenses(inside[t]); err != nil {
+			return err
+		}
 		dir, err := r.build(t)
 		if err != nil {
 			return err
@@ -136,7 +137,7 @@ func (r *release) run() error {
 		g.SetLimit(runtime.GOMAXPROCS(0))
 		for i, p := range published {
 			g.Go(func() (err error) {
-				packed[i], err = r.pack(p, t, filepath.Join(dir, t.executable(p.binary())), licenses)
+				packed[i], err = r.pack(p, t, filepath.Join(dir, t.executable(p.binary())), texts[t])
 				return err
 			})
 		}
@@ -148,10 +149,10 @@ func (r *release) run() error {
 		}
 		made = append(made, packed...)
 	}
-	if err := r.image(licenses); err != nil {
+	if err := r.image(texts); err != nil {
 		return err
 	}
-	if err := r.sbom(modules); err != nil {
+	if err := r.sbom(inside); err != nil {
 		return err
 	}
 	if err := r.manifests(made); err != nil {

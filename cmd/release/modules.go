@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,61 +18,65 @@ import (
 // module is a Go module that is compiled into what is published.
 type module struct{ path, version, dir string }
 
-// modules lists those of all published binaries on all targets, by path. The
+// modules lists those of all published binaries for one platform, by path. The
 // standard library's is the first, with the path "std".
-func (r *release) modules() ([]module, error) {
-	found := map[string]module{}
-	for _, t := range r.targets {
-		args := []string{"list", "-deps", "-tags", r.tags, "-json=Module,Standard"}
-		for _, p := range published {
-			args = append(args, "./cmd/"+p.binary())
-		}
-		list := exec.Command("go", args...)
-		list.Dir, list.Stderr = r.source, os.Stderr
-		list.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+t.os, "GOARCH="+t.arch)
-		out, err := list.Output()
-		if err != nil {
-			return nil, fmt.Errorf("listing the dependencies for %s: %w", t, err)
-		}
-		for dec := json.NewDecoder(bytes.NewReader(out)); ; {
-			var pkg struct {
-				Standard bool
-				Module   *struct {
-					Path, Version, Dir string
-					Main               bool
-					Replace            *struct{ Path, Version, Dir string }
-				}
-			}
-			if err := dec.Decode(&pkg); err == io.EOF {
-				break
-			} else if err != nil {
-				return nil, err
-			}
-			m := pkg.Module
-			if pkg.Standard || m == nil || m.Main {
-				continue
-			}
-			if m.Replace != nil {
-				m.Path, m.Version, m.Dir = m.Replace.Path, m.Replace.Version, m.Replace.Dir
-			}
-			found[m.Path] = module{m.Path, m.Version, m.Dir}
-		}
+func (r *release) modules(t target) ([]module, error) {
+	args := []string{"list", "-deps", "-tags", r.tags, "-json=Module,Standard"}
+	for _, p := range published {
+		args = append(args, "./cmd/"+p.binary())
 	}
-	out, err := exec.Command("go", "env", "GOROOT", "GOVERSION").Output()
+	list := exec.Command("go", args...)
+	list.Dir, list.Stderr = r.source, os.Stderr
+	list.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+t.os, "GOARCH="+t.arch)
+	out, err := list.Output()
+	if err != nil {
+		return nil, fmt.Errorf("listing the dependencies for %s: %w", t, err)
+	}
+	found := map[string]module{}
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var pkg struct {
+			Standard bool
+			Module   *struct {
+				Path, Version, Dir string
+				Main               bool
+				Replace            *struct{ Path, Version, Dir string }
+			}
+		}
+		if err := dec.Decode(&pkg); err == io.EOF {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		m := pkg.Module
+		if pkg.Standard || m == nil || m.Main {
+			continue
+		}
+		if m.Replace != nil {
+			m.Path, m.Version, m.Dir = m.Replace.Path, m.Replace.Version, m.Replace.Dir
+		}
+		found[m.Path] = module{m.Path, m.Version, m.Dir}
+	}
+	out, err = exec.Command("go", "env", "GOROOT", "GOVERSION").Output()
 	if err != nil {
 		return nil, err
 	}
 	goroot, version, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	modules := []module{{"std", strings.TrimPrefix(version, "go"), goroot}}
-	for _, m := range found {
-		modules = append(modules, m)
-	}
-	slices.SortFunc(modules[1:], func(a, b module) int { return strings.Compare(a.path, b.path) })
-	return modules, nil
+	std := module{"std", strings.TrimPrefix(version, "go"), goroot}
+	return append([]module{std}, slices.SortedFunc(maps.Values(found), byPath)...), nil
 }
 
-// sbom writes what is inside, as CycloneDX.
-func (r *release) sbom(modules []module) error {
+func byPath(a, b module) int { return strings.Compare(a.path, b.path) }
+
+// sbom writes what is inside of any archive, as CycloneDX.
+func (r *release) sbom(inside map[target][]module) error {
+	std := inside[r.targets[0]][0]
+	all := map[module]bool{}
+	for _, modules := range inside {
+		for _, m := range modules[1:] {
+			all[m] = true
+		}
+	}
+	modules := append([]module{std}, slices.SortedFunc(maps.Keys(all), byPath)...)
 	name := "pkg:golang/github.com/kubectl-gitops/kubectl-gitops@" + r.version
 	bom := cdx.NewBOM()
 	bom.Metadata = &cdx.Metadata{

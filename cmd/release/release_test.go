@@ -47,6 +47,19 @@ func TestTwoBuildsAreTheSameBytes(t *testing.T) {
 	}
 }
 
+// Whoever builds one platform alone gets the archive that was made with five others.
+func TestLicensesAreThoseOfThePlatform(t *testing.T) {
+	r := &release{source: "../..", tags: "disable_grpc_modules"}
+	has := func(os string) bool {
+		modules, err := r.modules(target{os, "amd64"})
+		must(t, err)
+		return slices.ContainsFunc(modules, func(m module) bool { return m.path == "github.com/Microsoft/go-winio" })
+	}
+	if !has("windows") || has("linux") {
+		t.Error("want go-winio inside for Windows, and only there")
+	}
+}
+
 // Whoever ran the tests has bin/release, and releases next.
 func TestBuildsAreNotInTheWayOfTools(t *testing.T) {
 	r, err := parse([]string{"-version", "v1.2.3", "-source", "../.."})
@@ -67,7 +80,7 @@ func TestImage(t *testing.T) {
 			must(t, os.MkdirAll(r.built(target), 0o755))
 			must(t, os.WriteFile(filepath.Join(r.built(target), "kubectl-gitops"), []byte("program for "+target.String()), 0o755))
 		}
-		must(t, r.image([]byte("licenses\n")))
+		must(t, r.image(map[target][]byte{{"linux", "amd64"}: []byte("licenses\n"), {"linux", "arm64"}: []byte("licenses\n")}))
 		return filepath.Join(r.out, "kubectl-gitops_v1.2.3_image.tar")
 	}
 	file := make()
