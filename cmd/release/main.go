@@ -110,7 +110,18 @@ func commitDate(source string) (time.Time, error) {
 	return time.Unix(n, 0).UTC(), nil
 }
 
+// changed says whether the source is not what a commit says.
+func changed(source string) bool {
+	git := exec.Command("git", "status", "--porcelain")
+	git.Dir = source
+	out, err := git.Output()
+	return err == nil && len(out) > 0
+}
+
 func (r *release) run() error {
+	if changed(r.source) {
+		fmt.Fprintln(os.Stderr, "warning: there are changes that are not committed: the binaries say so, and nobody can make them again")
+	}
 	if err := os.RemoveAll(r.out); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -57,6 +58,19 @@ func TestLicensesAreThoseOfThePlatform(t *testing.T) {
 	}
 	if !has("windows") || has("linux") {
 		t.Error("want go-winio inside for Windows, and only there")
+	}
+}
+
+// What no commit says is told before it is published.
+func TestChangesAreNotReleasedUnseen(t *testing.T) {
+	dir := t.TempDir()
+	must(t, exec.Command("git", "init", "-q", dir).Run())
+	if changed(dir) {
+		t.Error("an empty repository has changes")
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "x.go"), nil, 0o644))
+	if !changed(dir) {
+		t.Error("a new file is no change")
 	}
 }
 
