@@ -153,7 +153,7 @@ func (e *Engine) findRoot(ctx context.Context, r *Run) (*Planned, error) {
 		if declared.Suspended || len(declared.Problems) > 0 {
 			return declared, nil
 		}
-		if plainBuild(own.Spec) && len(root.Problems) == 0 && root.recalled == nil {
+		if plainBuild(own) && len(root.Problems) == 0 && root.recalled == nil {
 			declared.files, declared.rendered, declared.objects, declared.digest = root.files, root.rendered, root.objects, root.digest
 			declared.twin = root.twin
 			return declared, nil
@@ -165,10 +165,12 @@ func (e *Engine) findRoot(ctx context.Context, r *Run) (*Planned, error) {
 	return root, e.load(ctx, r, root)
 }
 
-// plainBuild reports whether spec renders as the bare path does.
-func plainBuild(s kustomizev1.KustomizationSpec) bool {
+// plainBuild reports whether k renders as its bare path does.
+func plainBuild(k flux.Kustomization) bool {
+	s := k.Spec
 	return s.TargetNamespace == "" && s.NamePrefix == "" && s.NameSuffix == "" && s.PostBuild == nil && s.Decryption == nil &&
-		len(s.Patches) == 0 && len(s.Images) == 0 && len(s.Components) == 0 && len(s.BuildMetadata) == 0
+		len(s.Patches) == 0 && len(s.Images) == 0 && len(s.Components) == 0 && len(s.BuildMetadata) == 0 &&
+		len(k.PatchesStrategicMerge) == 0 && len(k.PatchesJSON6902) == 0
 }
 
 // ownRoot finds the Kustomization among what root renders that is root itself:

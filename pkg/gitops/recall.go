@@ -46,9 +46,9 @@ func (o recalledObject) id() object.ID {
 
 // inputs are what p renders from, beside the files.
 func (e *Engine) inputs(p *Planned) cache.Sum {
-	spec, err := json.Marshal(p.Spec)
+	spec, err := json.Marshal([]any{p.Spec, p.PatchesStrategicMerge, p.PatchesJSON6902})
 	if err != nil {
-		spec = fmt.Append(nil, p.Spec) // never equal, at worst
+		spec = fmt.Append(nil, p.Kustomization) // never equal, at worst
 	}
 	parts := []string{"render", p.Namespace, p.Name, string(spec), p.Path(), strings.Join(p.keys.Recipients(), "\n"),
 		fmt.Sprint(e.Options.StrictVars, e.Options.IgnoreMAC, e.Options.RemoteBases, e.Options.FluxComponents, p.variables == nil)}
@@ -60,12 +60,12 @@ func (e *Engine) inputs(p *Planned) cache.Sum {
 
 // recall finds what an earlier run has kept of the same inputs and files.
 func (e *Engine) recall(p *Planned) bool {
-	if e.Options.Verify == VerifyServer || !e.remembers(p) {
+	if !e.remembers(p) {
 		return false
 	}
 	p.inputs = e.inputs(p)
 	var was recalled
-	if !e.Cache.Recall(p.inputs, &was) || !e.Cache.Same(p.snapshot.FS, was.Seen) {
+	if e.Options.Verify == VerifyServer || !e.Cache.Recall(p.inputs, &was) || !e.Cache.Same(p.snapshot.FS, was.Seen) {
 		return false
 	}
 	p.recalled, p.digest = &was, was.Digest
