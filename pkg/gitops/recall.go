@@ -72,6 +72,7 @@ func (e *Engine) recall(p *Planned) bool {
 	p.sums = make(map[object.ID]cache.Sum, len(was.Objects))
 	for _, o := range was.Objects {
 		p.sums[o.id()] = o.Sum
+	p.files, p.trace = nil, nil // of a rendering with what was there before
 	}
 	return true
 }
