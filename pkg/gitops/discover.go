@@ -328,13 +328,13 @@ func (e *Engine) renderPrepared(ctx context.Context, p *Planned) {
 		return // not, or not now
 	}
 	if len(p.Problems) > 0 || !e.recall(p) {
+		e.progress(p.Ref, "rendering "+p.Path())
 		e.build(ctx, p)
 	}
 }
 
 // build renders p.
 func (e *Engine) build(ctx context.Context, p *Planned) {
-	e.progress(p.Ref, "rendering "+p.Path())
 	files, trace := e.Cache.Trace(p.snapshot.FS)
 	p.trace = trace
 	p.files = secret.Overlay(files, p.keys, secret.OverlayOptions{

@@ -16,6 +16,7 @@ import (
 // What an explanation costs at most.
 const (
 	explainTimeout = 10 * time.Second // for all of a Kustomization
+	renderTimeout  = time.Minute      // before that, for what was not rendered yet
 	logsTimeout    = 3 * time.Second  // for the logs of one container: the kubelet may not answer
 	explained      = 5                // objects
 	logLines       = 10
@@ -45,9 +46,9 @@ func (t *task) explain(ctx context.Context, err error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return // nobody waits for it any more
 	}
+	secrets, unread := t.e.secretValues(context.WithoutCancel(ctx), t.r)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), explainTimeout)
 	defer cancel()
-	secrets, unread := t.r.secretValues(ctx)
 	for i, e := range unhealthyIn(err) {
 		if i == explained {
 			return
@@ -172,12 +173,19 @@ func worst(pods []*unstructured.Unstructured) (*unstructured.Unstructured, objec
 	return pod, trouble
 }
 
-// secretValues are the values of the run that are not to be shown: what an application
-// writes to its log may be one of them. Those that were not rendered, since
-// nothing had changed, are read from the cluster.
-func (r *Run) secretValues(ctx context.Context) ([]string, error) {
+// secretValues are the values of the run that are not to be shown: what an
+// application writes to its log may be one of them. What was not rendered, since
+// nothing had changed, is rendered for them.
+func (e *Engine) secretValues(ctx context.Context, r *Run) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, renderTimeout)
+	defer cancel()
 	var values []string
 	for _, p := range r.Kustomizations {
+		if p.recalled != nil {
+			if p = e.apart(ctx, p); len(p.Problems) > 0 {
+				return nil, errors.New(p.Problems[0].Message)
+			}
+		}
 		for _, v := range p.secrets(object.Object{}) {
 			if len(v) >= object.Within {
 				values = append(values, v)
@@ -185,21 +193,6 @@ func (r *Run) secretValues(ctx context.Context) ([]string, error) {
 		}
 		for _, o := range p.objects {
 			values = append(values, object.SecretValues(o.Unstructured)...)
-		}
-		if p.recalled == nil {
-			continue
-		}
-		for _, c := range p.Changes {
-			if !object.IsSecret(c.ID.GroupKind()) {
-				continue
-			}
-			live, err := p.cluster.Self().Get(ctx, c.ID, c.Version)
-			if err != nil {
-				return nil, err
-			}
-			if live != nil {
-				values = append(values, object.SecretValues(live)...)
-			}
 		}
 	}
 	return values, nil

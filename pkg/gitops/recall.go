@@ -21,9 +21,10 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
 )
 
-// recalled is what an earlier run rendered of the very same inputs: names, places
-// and sums, no content. It serves as long as all of it is known to be in sync;
-// else its Kustomization is rendered after all.
+// recalled is what an earlier run rendered of the very same inputs: names (also of
+// what pods want, and of the entries of Secrets), places and sums, no content. It
+// serves as long as all of it is known to be in sync; else its Kustomization is
+// rendered after all.
 type recalled struct {
 	Objects []recalledObject
 	Files   []string
@@ -37,7 +38,9 @@ type recalledObject struct {
 	Group, Version, Kind, Namespace, Name string
 	File                                  string
 	Line                                  int
-	Sum                                   cache.Sum // of what is declared
+	Sum                                   cache.Sum      // of what is declared
+	Wants                                 []podReference `json:",omitempty"`
+	Keys                                  []string       `json:",omitempty"` // of what a Secret or a ConfigMap holds
 }
 
 func (o recalledObject) id() object.ID {
@@ -69,10 +72,10 @@ func (e *Engine) recall(p *Planned) bool {
 		return false
 	}
 	p.recalled, p.digest = &was, was.Digest
+	p.files, p.trace = nil, nil // of a rendering with what was there before
 	p.sums = make(map[object.ID]cache.Sum, len(was.Objects))
 	for _, o := range was.Objects {
 		p.sums[o.id()] = o.Sum
-	p.files, p.trace = nil, nil // of a rendering with what was there before
 	}
 	return true
 }
@@ -87,6 +90,7 @@ func (e *Engine) remembers(p *Planned) bool {
 func (e *Engine) forget(ctx context.Context, r *Run, ps ...*Planned) {
 	e.atOnce(ps, func(p *Planned) {
 		p.recalled, p.Changes, p.sums = nil, nil, nil
+		e.progress(p.Ref, "rendering "+p.Path())
 		e.build(ctx, p)
 		p.finish()
 	})
@@ -95,6 +99,15 @@ func (e *Engine) forget(ctx context.Context, r *Run, ps ...*Planned) {
 			e.checkSource(r, p)
 		}
 	}
+}
+
+// apart renders what was recalled of p beside the plan, which stays as it is: for
+// what is to be said of it. What does not render now has Problems.
+func (e *Engine) apart(ctx context.Context, p *Planned) *Planned {
+	q := &Planned{Kustomization: p.Kustomization, cluster: p.cluster, snapshot: p.snapshot, keys: p.keys, variables: p.variables, hidden: p.hidden}
+	e.build(ctx, q)
+	q.finish()
+	return q
 }
 
 // inputFiles are the files that p was rendered from.
@@ -152,7 +165,7 @@ func (e *Engine) keep(r *Run) {
 				break
 			}
 			was.Objects = append(was.Objects, recalledObject{Group: c.ID.Group, Version: c.Version, Kind: c.ID.Kind, Namespace: c.ID.Namespace, Name: c.ID.Name,
-				File: c.Object.File, Line: c.Object.Line, Sum: p.sums[c.ID]})
+				File: c.Object.File, Line: c.Object.Line, Sum: p.sums[c.ID], Wants: podReferences(*c.Object), Keys: dataKeys(c.Object.Unstructured)})
 		}
 		if len(was.Objects) > 0 {
 			e.Cache.Keep(p.inputs, was)

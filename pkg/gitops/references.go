@@ -3,6 +3,8 @@ package gitops
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -25,11 +27,12 @@ var podSpecs = map[string][]string{
 	"batch/CronJob":    {"spec", "jobTemplate", "spec", "template", "spec"},
 }
 
-// podReference is a Secret or ConfigMap without which a pod does not start.
+// podReference is a Secret or ConfigMap without which a pod does not start, in
+// the pod's namespace.
 type podReference struct {
-	id   object.ID
-	key  string // "" for all of it
-	path string // of the reference, in the object
+	Kind, Name string
+	Key        string `json:",omitempty"` // "" for all of it
+	Path       string // of the reference, in the object
 }
 
 // podReferences are those of an object's pods, but for the optional ones.
@@ -50,7 +53,7 @@ func podReferences(o object.Object) []podReference {
 	var out []podReference
 	add := func(kind, name, key string, optional *bool, path string, args ...any) {
 		if name != "" && !ptr.Deref(optional, false) {
-			out = append(out, podReference{id: object.ID{Kind: kind, Namespace: o.GetNamespace(), Name: name}, key: key, path: prefix + fmt.Sprintf(path, args...)})
+			out = append(out, podReference{Kind: kind, Name: name, Key: key, Path: prefix + fmt.Sprintf(path, args...)})
 		}
 	}
 	for _, list := range []string{"initContainers", "containers"} {
@@ -89,6 +92,22 @@ func podReferences(o object.Object) []podReference {
 	return out
 }
 
+// wanted calls f for each reference of the pods that p declares.
+func (p *Planned) wanted(f func(by object.ID, ref podReference)) {
+	for _, o := range p.objects {
+		for _, ref := range podReferences(o) {
+			f(o.ID(), ref)
+		}
+	}
+	if p.recalled != nil {
+		for _, o := range p.recalled.Objects {
+			for _, ref := range o.Wants {
+				f(o.id(), ref)
+			}
+		}
+	}
+}
+
 // checkReferences warns of Secrets and ConfigMaps without which a pod would not
 // start, and which neither this run makes nor the cluster has. What Git does not
 // declare costs a request each; whoever may not read it is not told.
@@ -98,30 +117,29 @@ func (e *Engine) checkReferences(ctx context.Context, r *Run) error {
 		id object.ID
 	}
 	type answer struct {
-		found *unstructured.Unstructured
+		found map[string]bool // the names of its entries; nil for nothing
 		known bool
 	}
 	answers := map[place]*answer{}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(e.concurrency())
-	each := func(f func(p *Planned, o object.Object, ref podReference, a *answer)) {
+	each := func(f func(p *Planned, by, wants object.ID, ref podReference, a *answer)) {
 		for _, p := range r.Kustomizations {
 			if p.Suspended || len(p.Problems) > 0 {
 				continue
 			}
-			for _, o := range p.objects {
-				for _, ref := range podReferences(o) {
-					f(p, o, ref, answers[place{p.site(), ref.id}])
-				}
-			}
+			p.wanted(func(by object.ID, ref podReference) {
+				id := object.ID{Kind: ref.Kind, Namespace: by.Namespace, Name: ref.Name}
+				f(p, by, id, ref, answers[place{p.site(), id}])
+			})
 		}
 	}
-	each(func(p *Planned, _ object.Object, ref podReference, a *answer) {
+	each(func(p *Planned, _, wants object.ID, _ podReference, a *answer) {
 		if a == nil {
 			a = &answer{}
-			answers[place{p.site(), ref.id}] = a
+			answers[place{p.site(), wants}] = a
 			g.Go(func() error {
-				a.found, a.known = e.provided(gctx, r, p, ref.id)
+				a.found, a.known = e.provided(gctx, r, p, wants)
 				return nil
 			})
 		}
@@ -129,54 +147,84 @@ func (e *Engine) checkReferences(ctx context.Context, r *Run) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	each(func(p *Planned, o object.Object, ref podReference, a *answer) {
-		missing := ref.missing(a.found)
-		if !a.known || missing == "" {
+	shown := map[*Planned]*Planned{}
+	each(func(p *Planned, by, wants object.ID, ref podReference, a *answer) {
+		var missing string
+		switch {
+		case !a.known || a.found != nil && (ref.Key == "" || a.found[ref.Key]):
 			return
+		case a.found == nil:
+			missing = fmt.Sprintf("wants %s, which neither this repository nor the cluster has", wants)
+		default:
+			missing = fmt.Sprintf("wants %s of %s, which has no such key", ref.Key, wants)
 		}
-		line := o.Line
-		if doc, ok := p.rendered.Document(o); ok {
-			line = object.LineOf(doc.Node, ref.path)
+		if shown[p] == nil {
+			if shown[p] = p; p.recalled != nil {
+				shown[p] = e.apart(ctx, p)
+			}
 		}
-		r.warn(e, Warning{Code: "missing-reference", File: o.File, Line: line, Object: o.ID().String(),
-			Message: missing + ": its pods would not start", Hint: "declare it, create it, or let the reference be optional"})
+		w := Warning{Code: "missing-reference", Object: by.String(),
+			Message: missing + ": its pods would not start", Hint: "declare it, create it, or let the reference be optional"}
+		w.File, w.Line = shown[p].lineOf(by, ref.Path)
+		r.warn(e, w)
 	})
 	return nil
 }
 
-// missing says what of a reference found does not have; found is nil for what is
-// nowhere, and without data for what is declared and not looked into.
-func (ref podReference) missing(found *unstructured.Unstructured) string {
-	if found == nil {
-		return fmt.Sprintf("wants %s, which neither this repository nor the cluster has", ref.id)
-	}
-	if ref.key == "" || found.Object == nil {
-		return ""
-	}
-	for _, field := range []string{"data", "stringData", "binaryData"} {
-		values, _ := found.Object[field].(map[string]any)
-		if _, has := values[ref.key]; has {
-			return ""
+// lineOf is where a field of an object that p has rendered stands, as near as it
+// is known.
+func (p *Planned) lineOf(id object.ID, path string) (file string, line int) {
+	for _, o := range p.objects {
+		if o.ID() != id {
+			continue
 		}
+		if doc, ok := p.rendered.Document(o); ok {
+			return o.File, object.LineOf(doc.Node, path)
+		}
+		return o.File, o.Line
 	}
-	return fmt.Sprintf("wants %s of %s, which has no such key", ref.key, ref.id)
+	return "", 0
 }
 
-// provided is a Secret or ConfigMap as it will be after the run, nil for none;
-// known is false where nobody may look.
-func (e *Engine) provided(ctx context.Context, r *Run, p *Planned, id object.ID) (found *unstructured.Unstructured, known bool) {
+// dataKeys are the names of what a Secret or a ConfigMap holds; nil for other
+// kinds.
+func dataKeys(u *unstructured.Unstructured) []string {
+	if gvk := u.GroupVersionKind(); gvk.Group != "" || gvk.Kind != "Secret" && gvk.Kind != "ConfigMap" {
+		return nil
+	}
+	var keys []string
+	for _, field := range []string{"data", "stringData", "binaryData"} {
+		values, _ := u.Object[field].(map[string]any)
+		keys = slices.AppendSeq(keys, maps.Keys(values))
+	}
+	return keys
+}
+
+// provided are the entries of a Secret or ConfigMap as it will be after the run,
+// nil for none; known is false where nobody may look.
+func (e *Engine) provided(ctx context.Context, r *Run, p *Planned, id object.ID) (entries map[string]bool, known bool) {
+	named := func(keys []string) (map[string]bool, bool) {
+		entries := map[string]bool{}
+		for _, k := range keys {
+			entries[k] = true
+		}
+		return entries, true
+	}
 	for _, q := range r.Kustomizations {
 		if q.site() != p.site() {
 			continue
 		}
 		for _, o := range q.objects {
 			if o.ID() == id {
-				return o.Unstructured, true
+				return named(dataKeys(o.Unstructured))
 			}
 		}
-		for _, c := range q.Changes { // of an earlier run's rendering
-			if c.ID == id {
-				return &unstructured.Unstructured{}, true
+		if q.recalled == nil {
+			continue
+		}
+		for _, o := range q.recalled.Objects {
+			if o.id() == id {
+				return named(o.Keys)
 			}
 		}
 	}
@@ -188,5 +236,8 @@ func (e *Engine) provided(ctx context.Context, r *Run, p *Planned, id object.ID)
 		}
 	}
 	live, err := p.cluster.Self().Get(ctx, id, "v1")
-	return live, err == nil
+	if live == nil {
+		return nil, err == nil
+	}
+	return named(dataKeys(live))
 }
