@@ -175,6 +175,7 @@ type Planned struct {
 	trace     *cache.Trace            // of its rendering
 	recalled  *recalled               // what an earlier run rendered; nil where this one has
 	spared    *spared                 // why it is not rendered, until it is needed
+	reach     *render.Reach           // of what does not render, once asked for
 	twin      *Planned                // what it is on the other side of a comparison, which cannot differ
 	sums      map[object.ID]cache.Sum // of what is declared
 	files     *secret.FS

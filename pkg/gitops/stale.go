@@ -8,6 +8,7 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/render"
 )
 
 // planPrunes decides what becomes of the objects that are owned and no longer
@@ -72,7 +73,9 @@ func (e *Engine) planPrune(ctx context.Context, r *Run, p *Planned, desired map[
 				c.Reason = keptByOther
 			}
 		default:
-			c.Action, c.Reason = plan.Delete, "no longer declared"
+			if c.Reason = e.elsewhere(ctx, r, p, stale.ID); c.Reason == "" {
+				c.Action, c.Reason = plan.Delete, "no longer declared"
+			}
 		}
 		if isKustomization && c.Action == plan.Delete {
 			removed, err := e.planRemoval(ctx, r, flux.Ref{Namespace: stale.ID.Namespace, Name: stale.ID.Name}, desired)
@@ -96,6 +99,47 @@ func (e *Engine) planPrune(ctx context.Context, r *Run, p *Planned, desired map[
 		p.Prunes = append(p.Prunes, c)
 	}
 	return nil
+}
+
+// elsewhere tells of an object that nothing in the run declares, why it is not to be
+// deleted all the same: a Kustomization that the user's names leave out declares it,
+// or one that does not render may. "" for neither.
+func (e *Engine) elsewhere(ctx context.Context, r *Run, p *Planned, id object.ID) string {
+	for _, q := range r.declaredAll {
+		switch {
+		case q == p || q.Suspended || q.site() != p.site():
+		case q.rendered == nil && q.recalled == nil:
+			if q.mayDeclare(ctx, id) {
+				return fmt.Sprintf("may move to %s, which does not render", q.Ref)
+			}
+		case !slices.Contains(r.Kustomizations, q) && q.declares(id):
+			return fmt.Sprintf("moves to %s, which is not a part of this run", q.Ref)
+		}
+	}
+	return ""
+}
+
+// declares reports whether q renders id, of which it may not know that it is
+// cluster-scoped.
+func (p *Planned) declares(id object.ID) bool {
+	same := func(own object.ID) bool { return own == id || id.Namespace == "" && own.Unscoped() == id }
+	for own := range p.sums {
+		if same(own) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(p.objects, func(o object.Object) bool { return same(o.ID()) })
+}
+
+// mayDeclare reports whether what q names in its source has the name of id in it.
+func (p *Planned) mayDeclare(ctx context.Context, id object.ID) bool {
+	if p.snapshot == nil {
+		return false
+	}
+	if p.reach == nil {
+		p.reach = render.Survey(ctx, render.Request{FS: p.snapshot.FS, Kustomization: p.Kustomization})
+	}
+	return p.reach.Declares(id.Name)
 }
 
 // planRemoval plans the end of a Kustomization that Git no longer declares, by
