@@ -104,7 +104,9 @@ type Lock struct {
 	c     *Cluster
 	root  flux.Ref
 	lease *coordinationv1.Lease
-	sign  atomic.Int64 // our last sign of life, on the clock of the wall: it goes on while we do not
+	// sign is our last sign of life: when it was sent, which is what the others go by. On the
+	// clock of the wall, which goes on while we do not.
+	sign atomic.Int64
 	// Moved says that another run held the lock after the state that Lock was
 	// given: what was seen before then may no longer hold.
 	Moved bool
@@ -144,6 +146,7 @@ func (c *Cluster) alive(l *coordinationv1.Lease) bool {
 func (c *Cluster) Lock(ctx context.Context, root flux.Ref, holder string, seen LockState, wait time.Duration, waiting func(string)) (*Lock, error) {
 	end := time.Now().Add(wait)
 	before := seen
+	var asked time.Time // the first time that nobody had it
 	for failed := 0; ; {
 		now, err := c.LockState(ctx, root)
 		if err != nil {
@@ -151,7 +154,7 @@ func (c *Cluster) Lock(ctx context.Context, root flux.Ref, holder string, seen L
 		}
 		if failed > 0 && now.heldBy(holder) {
 			// We took it, and the answer was lost.
-			return &Lock{c: c, root: root, lease: now.lease, Moved: !seen.sameAs(before)}, nil
+			return c.held(root, now.lease, asked, !seen.sameAs(before)), nil
 		}
 		if before = now; now.held {
 			if time.Now().After(end) {
@@ -165,6 +168,9 @@ func (c *Cluster) Lock(ctx context.Context, root flux.Ref, holder string, seen L
 			}
 			continue
 		}
+		if failed == 0 {
+			asked = time.Now()
+		}
 		l, err := c.take(ctx, root, holder, now)
 		switch {
 		case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
@@ -176,8 +182,15 @@ func (c *Cluster) Lock(ctx context.Context, root flux.Ref, holder string, seen L
 		case err != nil:
 			return nil, lockError(root, "take", err)
 		}
-		return &Lock{c: c, root: root, lease: l, Moved: !seen.sameAs(now)}, nil
+		return c.held(root, l, asked, !seen.sameAs(now)), nil
 	}
+}
+
+// held is a lock that was asked for at asked.
+func (c *Cluster) held(root flux.Ref, lease *coordinationv1.Lease, asked time.Time, moved bool) *Lock {
+	l := &Lock{c: c, root: root, lease: lease, Moved: moved}
+	l.sign.Store(asked.UnixNano())
+	return l
 }
 
 // take writes the Lease over the state that was read, or fails with a conflict.
@@ -250,7 +263,6 @@ func (l *Lock) Sure(ctx context.Context) error {
 // another took it, or it could not be renewed for as long as it lasts.
 func (l *Lock) Hold(ctx context.Context) (held context.Context, release func()) {
 	held, lose := context.WithCancelCause(ctx)
-	l.sign.Store(time.Now().UnixNano())
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -299,13 +311,14 @@ func (l *Lock) renew(ctx context.Context, stop <-chan struct{}, lose context.Can
 			return
 		case <-tick.C:
 		}
+		sent := time.Now()
 		rctx, cancel := context.WithTimeout(ctx, renewEvery)
 		err := l.update(rctx, func(lease *coordinationv1.Lease) { lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(l.c.now())) })
 		cancel()
 		switch {
 		case err == nil:
-			last = time.Now()
-			l.sign.Store(last.UnixNano())
+			last = sent
+			l.sign.Store(sent.UnixNano())
 		case apierrors.IsNotFound(err):
 			lose(&LostError{l.root, "somebody deleted its lease"})
 			return

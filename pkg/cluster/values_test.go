@@ -4,6 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +17,10 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 )
 
 func TestRequestsAreCountedByVerb(t *testing.T) {
@@ -110,6 +118,38 @@ func TestSureWaitsForTheAnswer(t *testing.T) {
 	lose(&LostError{Why: "another has it now"})
 	if err := <-answer; err == nil {
 		t.Fatal("sure of a lock that is lost")
+	}
+}
+
+// Others count from when a lock says that it was taken, which is before the request
+// arrives: one that took its time, because a server was away, must not be relied on for
+// longer than it lasts.
+func TestLockCountsFromWhenItWasAskedFor(t *testing.T) {
+	var arrived time.Time
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if r.Method == http.MethodGet {
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`)
+			return
+		}
+		arrived = time.Now()
+		_, _ = io.Copy(w, r.Body)
+	}))
+	defer srv.Close()
+	client, err := dynamic.NewForConfig(&rest.Config{Host: srv.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Cluster{dynamic: client, counts: &counts{}}
+	lock, err := c.Lock(t.Context(), flux.Ref{Namespace: "x", Name: "x"}, "ada", LockState{}, 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, release := lock.Hold(t.Context())
+	defer release()
+	if sign := lock.sign.Load(); sign == 0 || sign > arrived.UnixNano() {
+		t.Errorf("relied on from %s, and asked for before %s", time.Unix(0, sign), arrived)
 	}
 }
 

@@ -131,6 +131,9 @@ func (t *task) finalize(ctx context.Context, p *Planned, tasks map[*Planned]*tas
 			}
 		}
 	}
+	if err := t.e.holds(ctx); err != nil {
+		return false, err
+	}
 	if p.record.Live != nil {
 		if err := t.e.Cluster.RemoveFinalizer(ctx, p.record.Live, fluxFinalizer); err != nil {
 			return false, err

@@ -179,7 +179,7 @@ func (t *task) letGo(ctx context.Context, tasks map[*Planned]*task) {
 			c.Reason, late = keptByOther, true
 		}
 	}
-	if !late || t.report.Status != StatusReady || stopped(ctx) != "" {
+	if !late || t.report.Status != StatusReady || stopped(ctx) != "" || t.e.holds(ctx) != nil {
 		return
 	}
 	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
