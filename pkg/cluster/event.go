@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -34,10 +35,10 @@ func (c *Cluster) Event(ctx context.Context, ref flux.Ref, live *unstructured.Un
 		e.Type = corev1.EventTypeWarning
 	}
 	if len(e.Note) > maxNote {
-		e.Note = e.Note[:maxNote-3] + "…"
+		e.Note = strings.ToValidUTF8(e.Note[:maxNote-len("…")], "") + "…"
 	}
 	if len(e.ReportingInstance) > 128 { // as the API allows
-		e.ReportingInstance = e.ReportingInstance[:128]
+		e.ReportingInstance = strings.ToValidUTF8(e.ReportingInstance[:128], "")
 	}
 	if live != nil {
 		e.Regarding = corev1.ObjectReference{APIVersion: live.GetAPIVersion(), Kind: live.GetKind(), Namespace: ref.Namespace, Name: ref.Name, UID: live.GetUID()}

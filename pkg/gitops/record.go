@@ -298,7 +298,7 @@ func (t *task) recordFailure(ctx context.Context, reason, message string) {
 	old := t.record.Status
 	status := old
 	if len(message) > 2000 {
-		message = message[:2000] + "…"
+		message = strings.ToValidUTF8(message[:2000], "") + "…" // else it would never be what the server has
 	}
 	t.condition(&status, readyCondition, metav1.ConditionFalse, reason, message)
 	was := meta.FindStatusCondition(old.Conditions, readyCondition)
