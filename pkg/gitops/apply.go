@@ -272,7 +272,7 @@ func (t *task) await(ctx context.Context, tasks map[*Planned]*task) string {
 	return ""
 }
 
-func (t *task) waiting(what string) { t.e.progress(t.Ref, "waiting for "+what) }
+func (t *task) waiting(what string) { t.e.progress(t.Ref, "waiting for "+t.unseen(what)) }
 
 // prepare asks the server about what could not be asked in the plan, because
 // its kind or its namespace was to be made by another Kustomization of the run.

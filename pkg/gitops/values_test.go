@@ -109,3 +109,15 @@ func TestChangesAreInTheOrderOfAnApply(t *testing.T) {
 		t.Errorf("got %v, want %s", got, want)
 	}
 }
+
+// What is waited for is told in the words of whoever sets a status, which may quote a
+// Secret: a controller that cannot log in does.
+func TestWaitingShowsNoSecret(t *testing.T) {
+	var told string
+	e := &Engine{Events: func(ev Event) { told = ev.Message }}
+	w := &task{e: e, Planned: &Planned{hidden: []string{"swordfish"}}}
+	w.waiting("database/db in shop: no login with password swordfish")
+	if want := "waiting for database/db in shop: no login with password ***"; told != want {
+		t.Errorf("%q, want %q", told, want)
+	}
+}
