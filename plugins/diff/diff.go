@@ -130,8 +130,8 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 	if err != nil {
 		return err
 	}
-	if env.Getenv("KUBECTL_EXTERNAL_DIFF") != "" && o.Format == "text" {
-		if err := runExternal(env, u, report); err != nil {
+	if env.Getenv(externalVar) != "" && o.Format == "text" {
+		if err := runExternal(ctx, env, u, report); err != nil {
 			return err
 		}
 	} else if err := u.Diff(report); err != nil {
