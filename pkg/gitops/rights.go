@@ -81,13 +81,13 @@ func (e *Engine) Access(ctx context.Context, readOnly bool) (*Access, error) {
 		if p.Suspended {
 			continue
 		}
-		a.place(p)
+		a.place(ctx, p)
 		for i := range p.Changes {
-			if err := a.change(p, &p.Changes[i]); err != nil {
+			if err := a.change(ctx, p, &p.Changes[i]); err != nil {
 				return nil, err
 			}
 		}
-		if err := a.stale(p); err != nil {
+		if err := a.stale(ctx, p); err != nil {
 			return nil, err
 		}
 	}
@@ -144,13 +144,13 @@ func (a *access) record(p *Planned, rec *cluster.Record, removable bool) {
 }
 
 // place is what it takes to ask as another account, or another cluster.
-func (a *access) place(p *Planned) {
+func (a *access) place(ctx context.Context, p *Planned) {
 	account := p.Spec.ServiceAccountName
 	switch ref := p.Spec.KubeConfig; {
 	case ref != nil:
 		a.Others = append(a.Others, "the user of the cluster of "+p.Ref.String())
 		if ref.ConfigMapRef != nil {
-			if data, why := a.e.data(context.Background(), a.r, object.ID{Kind: "ConfigMap", Namespace: p.Namespace, Name: ref.ConfigMapRef.Name}); why == "" {
+			if data, why := a.e.data(ctx, a.r, object.ID{Kind: "ConfigMap", Namespace: p.Namespace, Name: ref.ConfigMapRef.Name}); why == "" {
 				a.Add(p.Namespace, tokens, data["serviceAccountName"], "create")
 			}
 		}
@@ -193,13 +193,13 @@ func (a *access) resource(p *Planned, c *plan.Change) (r schema.GroupResource, o
 func (a *access) ours(p *Planned) bool { return p.cluster == a.e.Cluster }
 
 // change is what it takes to have one object as Git declares it.
-func (a *access) change(p *Planned, c *plan.Change) error {
+func (a *access) change(ctx context.Context, p *Planned, c *plan.Change) error {
 	res, ok, err := a.resource(p, c)
 	if err != nil || !ok {
 		return err
 	}
 	if !a.readOnly && a.e.Cluster == p.cluster.Self() {
-		a.explain(p, c)
+		a.explain(ctx, p, c)
 	}
 	if !a.ours(p) {
 		return nil
@@ -222,7 +222,7 @@ func (a *access) change(p *Planned, c *plan.Change) error {
 		a.Add(ns, res, name, "delete")
 		a.Add(ns, res, "", "create") // by the dry run under another name, before anything is deleted
 	}
-	if a.watched(p, c) {
+	if a.watched(ctx, p, c) {
 		a.Add(ns, res, name, "list", "watch")
 	}
 	if c.ID.Group == rbacv1.GroupName {
@@ -241,12 +241,12 @@ func (a *access) deletable(kind string) bool {
 
 // watched reports whether the health of c may be something to wait for: that of
 // a kind of Kubernetes whose status says nothing is not.
-func (a *access) watched(p *Planned, c *plan.Change) bool {
+func (a *access) watched(ctx context.Context, p *Planned, c *plan.Change) bool {
 	if flux.IsFluxGroup(c.ID.Group) {
 		return false
 	}
 	typed, err := scheme.Scheme.New(c.ID.GroupKind().WithVersion(c.Version))
-	return err != nil || observes(typed) || !p.rules.Of(context.Background(), c.Object.Unstructured).Ready()
+	return err != nil || observes(typed) || !p.rules.Of(ctx, c.Object.Unstructured).Ready()
 }
 
 // observes reports whether the status of a kind tells the generation that it is
@@ -257,9 +257,9 @@ func observes(typed runtime.Object) bool {
 }
 
 // explain is what tells why something is not ready: its pods, their logs, Events.
-func (a *access) explain(p *Planned, c *plan.Change) {
+func (a *access) explain(ctx context.Context, p *Planned, c *plan.Change) {
 	ns := c.ID.Namespace
-	if ns == "" || !a.watched(p, c) {
+	if ns == "" || !a.watched(ctx, p, c) {
 		return
 	}
 	a.Add(ns, coreEvents, "", "list")
@@ -273,7 +273,7 @@ func (a *access) explain(p *Planned, c *plan.Change) {
 }
 
 // stale is what it takes to prune what p owns and Git no longer declares.
-func (a *access) stale(p *Planned) error {
+func (a *access) stale(ctx context.Context, p *Planned) error {
 	for i := range p.Prunes {
 		c := &p.Prunes[i]
 		res, ok, err := a.resource(p, c)
@@ -293,7 +293,7 @@ func (a *access) stale(p *Planned) error {
 		if a.hasFlux {
 			a.Add(gone.Namespace, kustomizations, gone.Name, "get")
 		}
-		a.place(gone)
+		a.place(ctx, gone)
 		if !a.readOnly {
 			if gone.record.InConfigMap {
 				a.Add(gone.Namespace, configMaps, cluster.RecordName(gone.Ref), "delete")
@@ -302,7 +302,7 @@ func (a *access) stale(p *Planned) error {
 				a.Add(gone.Namespace, kustomizations, gone.Name, "patch")
 			}
 		}
-		if err := a.stale(gone); err != nil {
+		if err := a.stale(ctx, gone); err != nil {
 			return err
 		}
 	}
