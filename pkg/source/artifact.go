@@ -80,6 +80,7 @@ func (n *node) copy() *node {
 	c := *n
 	c.listing = nil
 	if n.children != nil {
+		c.absent = nil // whether it is empty shows again when it is sealed
 		c.children = make(map[string]*node, len(n.children))
 		for name, child := range n.children {
 			c.children[name] = child.copy()

@@ -92,6 +92,17 @@ func TestArtifactOfASparseCheckoutWithIncludes(t *testing.T) {
 	}
 }
 
+// A directory of which all was left out is not there; an include makes it.
+func TestIncludeFillsADirectoryThatWasEmpty(t *testing.T) {
+	t.Parallel()
+	base, err := open(t, withFiles(t, "x.yaml", "x").options()).Artifact(Content{})
+	must(t, err)
+	snap, err := open(t, withFiles(t, "a.yaml", "a", "lib/pic.png", "p").options()).Artifact(Content{})
+	must(t, err)
+	same(t, "before", names(t, snap, Content{}), []string{"a.yaml"})
+	same(t, "after", names(t, snap, Content{Include: []Include{{Snapshot: base, Name: "base", To: "lib"}}}), []string{"a.yaml", "lib/x.yaml"})
+}
+
 // Submodules are fetched with their parent, relative URLs and nesting included, and left empty where
 // the GitRepository does not ask for them, as Flux leaves them.
 func TestSubmodulesOfARemote(t *testing.T) {
