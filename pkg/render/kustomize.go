@@ -33,6 +33,7 @@ func (b *build) kustomize() (built, error) {
 		return built{}, err
 	}
 	b.fs.generated[b.entry.file] = manifest
+	b.alone = b.tree.maySetSchema()
 	out, ok := b.buildBatched()
 	if b.batched = ok; ok || b.ctx.Err() != nil {
 		return out, b.ctx.Err()
@@ -88,7 +89,7 @@ func (b *build) krusty(fs filesys.FileSystem) (m resmap.ResMap, err error) {
 	if b.entry.spec.SortOptions != nil {
 		options.Reorder = krusty.ReorderOptionUnspecified // saves a warning; the file decides
 	}
-	waited := withSchema(b.ctx, b.tree.maySetSchema(), func() {
+	waited := withSchema(b.ctx, b.alone, func() {
 		defer func() {
 			if b.fs.openAPI {
 				schemaChanged.Store(true)

@@ -89,6 +89,7 @@ type build struct {
 
 	parsed map[string]parsed // by file
 
+	alone     bool // it may ask for an OpenAPI schema of its own
 	batchSize int  // objects
 	batched   bool // it was built in batches
 }
