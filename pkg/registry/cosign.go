@@ -135,16 +135,12 @@ func (r *Repository) simpleSignatures(ctx context.Context, digest string) ([]cla
 	if err != nil {
 		return nil, absentIs404(err)
 	}
-	img, err := d.Image()
-	if err != nil {
-		return nil, err
-	}
-	m, err := img.Manifest()
+	layers, err := layersOf(d)
 	if err != nil {
 		return nil, err
 	}
 	var out []claim
-	for _, l := range m.Layers {
+	for _, l := range layers {
 		if l.MediaType != "application/vnd.dev.cosign.simplesigning.v1+json" {
 			continue
 		}

@@ -130,18 +130,14 @@ func (n *notarized) FetchSignatureBlob(ctx context.Context, of ocispec.Descripto
 	if err != nil {
 		return fail(err)
 	}
-	img, err := d.Image()
+	layers, err := layersOf(d)
 	if err != nil {
 		return fail(err)
 	}
-	m, err := img.Manifest()
-	if err != nil {
-		return fail(err)
+	if len(layers) != 1 || layers[0].Size > maxSignature {
+		return fail(n.r.refuse(of.Digest.String()+" is no signature of notation", fmt.Sprintf("it has %d layers, or a large one", len(layers)), ""))
 	}
-	if len(m.Layers) != 1 || m.Layers[0].Size > maxSignature {
-		return fail(n.r.refuse(of.Digest.String()+" is no signature of notation", fmt.Sprintf("it has %d layers, or a large one", len(m.Layers)), ""))
-	}
-	l := m.Layers[0]
+	l := layers[0]
 	data, err := n.r.blob(ctx, l.Digest)
 	if err != nil {
 		return fail(err)

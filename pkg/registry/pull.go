@@ -13,6 +13,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
 // Ref chooses an artifact of a repository: the first that is given of Digest,
@@ -138,16 +139,12 @@ func (r *Repository) layer(ctx context.Context, digest, mediaType string) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	img, err := d.Image()
-	if err != nil {
-		return nil, err
-	}
-	m, err := img.Manifest()
+	layers, err := layersOf(d)
 	if err != nil {
 		return nil, err
 	}
 	var kinds []string
-	for _, l := range m.Layers {
+	for _, l := range layers {
 		if kinds = append(kinds, string(l.MediaType)); mediaType == "" || mediaType == string(l.MediaType) {
 			return r.blob(ctx, l.Digest)
 		}
@@ -156,6 +153,19 @@ func (r *Repository) layer(ctx context.Context, digest, mediaType string) ([]byt
 		return nil, r.refuse(digest+" has no layers", "", "")
 	}
 	return nil, r.refuse("no layer of the media type "+mediaType, "it has "+strings.Join(kinds, ", "), "correct spec.layerSelector.mediaType")
+}
+
+// layersOf are the layers of an image, as its manifest describes them.
+func layersOf(d *remote.Descriptor) ([]v1.Descriptor, error) {
+	img, err := d.Image()
+	if err != nil {
+		return nil, err
+	}
+	m, err := img.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	return m.Layers, nil
 }
 
 // blob fetches what has a digest.
