@@ -65,7 +65,7 @@ func runPolicy(ctx context.Context, c *cobra.Command, env *cli.Env, o *policyOpt
 		return err
 	}
 	rows := [][]string{{"POLICY", "IMAGE", "TAG", "WHY"}}
-	for _, d := range decisions {
+	for i, d := range decisions {
 		row := []string{t.short(d.policy.Ref), d.repository.Spec.Image, d.choice.Tag, d.choice.Reason}
 		if d.image.Digest != "" {
 			row[2] += "@" + d.image.Digest[:min(len(d.image.Digest), len("sha256:")+12)]
@@ -81,6 +81,9 @@ func runPolicy(ctx context.Context, c *cobra.Command, env *cli.Env, o *policyOpt
 		}
 		rows = append(rows, row)
 		if o.explain {
+			if i > 0 {
+				fmt.Fprintln(&s.text)
+			}
 			fmt.Fprintf(&s.text, "%s (%s)\n", printable(t.short(d.policy.Ref)), printable(at(d.policy.Declared)))
 			switch {
 			case len(d.choice.Verdicts) > 0:
@@ -90,7 +93,6 @@ func runPolicy(ctx context.Context, c *cobra.Command, env *cli.Env, o *policyOpt
 			case len(d.problems) > 0:
 				fmt.Fprintln(&s.text, "failed: "+printable(d.problems[0].Message))
 			}
-			fmt.Fprintln(&s.text)
 		}
 	}
 	switch {
