@@ -136,7 +136,7 @@ func gitConfig(ctx context.Context, c *cobra.Command, env *cli.Env, o *gitOption
 	if !r.text {
 		return r.u.Object(report)
 	}
-	fmt.Fprintf(env.Out, "%s %s", path, report.Action)
+	fmt.Fprintf(env.Out, "%s %s", fromHere(path), report.Action)
 	if !o.uninstall {
 		fmt.Fprintf(env.Out, ": %s", strings.Join(report.Patterns, " "))
 	}

@@ -37,11 +37,8 @@ type InstallReport struct {
 	Name      string         `json:"name"`
 	// Action is created, configured or unchanged.
 	Action string `json:"action"`
-	// Before and After are the recipients whose identities the Secret had, and has.
-	Before  []string `json:"before"`
-	After   []string `json:"after"`
-	Added   []string `json:"added"`
-	Removed []string `json:"removed"`
+	// Access is whose identities the Secret had, and has.
+	Access
 }
 
 // InstallCluster is where a key was installed.
@@ -171,40 +168,19 @@ func (o *installOptions) change(t *keySecret, where string, file []byte) (secret
 
 // installed reports what the Secret holds now.
 func (r *run) installed(t *keySecret, to secret.Installed, action string) error {
-	report := InstallReport{
-		Report: *r.report, Cluster: InstallCluster{t.cluster.Context, t.cluster.Server}, Namespace: t.id.Namespace, Name: t.id.Name, Action: action,
-		Added: []string{}, Removed: []string{},
+	before, err := t.keys.Recipients()
+	if err != nil {
+		before = []string{} // it was not readable, and --force replaced it
 	}
-	report.Before, _ = t.keys.Recipients()
 	after, err := to.Recipients()
 	if err != nil {
 		return err
 	}
-	report.After = after
-	if report.Before == nil {
-		report.Before = []string{}
-	}
-	for _, a := range after {
-		if !slices.Contains(report.Before, a) {
-			report.Added = append(report.Added, a)
-		}
-	}
-	for _, b := range report.Before {
-		if !slices.Contains(after, b) {
-			report.Removed = append(report.Removed, b)
-		}
-	}
+	access := accessOf(before, after)
 	if !r.text {
-		return r.u.Object(report)
+		return r.u.Object(InstallReport{*r.report, InstallCluster{t.cluster.Context, t.cluster.Server}, t.id.Namespace, t.id.Name, action, access})
 	}
-	line := fmt.Sprintf("%s %s: %s", t.id, action, count(len(after), "key"))
-	for _, a := range report.Added {
-		line += "  +" + short(a)
-	}
-	for _, b := range report.Removed {
-		line += "  -" + short(b)
-	}
-	_, err = fmt.Fprintf(r.env.Out, "cluster: %s (%s)\n%s\n", t.cluster.Context, t.cluster.Server, line)
+	_, err = fmt.Fprintf(r.env.Out, "cluster: %s (%s)\n%s %s: %s\n", t.cluster.Context, t.cluster.Server, t.id, action, access.text("key"))
 	return err
 }
 

@@ -88,11 +88,12 @@ func keygen(ctx context.Context, c *cobra.Command, env *cli.Env, o *keygenOption
 			return &hinted{err, "--out FILE"}
 		}
 	}
+	name := out // as it was typed
 	if out, err = filepath.Abs(out); err != nil {
 		return err
 	}
 	if _, err := os.Lstat(out); err == nil {
-		return &hinted{fmt.Errorf("%s: is there already, and a key is never overwritten", out), "--out FILE"}
+		return &hinted{fmt.Errorf("%s: is there already, and a key is never overwritten", name), "--out FILE"}
 	}
 	var t *keySecret
 	if o.install {
@@ -129,7 +130,7 @@ func keygen(ctx context.Context, c *cobra.Command, env *cli.Env, o *keygenOption
 			_, err = t.write(ctx, to)
 		}
 		if err != nil {
-			return &hinted{fmt.Errorf("the key is in %s, but not in the cluster: %w", out, err), examples(env, "%[1]s install-key --age-key-file ") + out}
+			return &hinted{fmt.Errorf("the key is in %s, but not in the cluster: %w", name, err), examples(env, "%[1]s install-key --age-key-file ") + name}
 		}
 		report.Installed = t.id.Namespace + "/" + t.id.Name
 	}
@@ -137,12 +138,12 @@ func keygen(ctx context.Context, c *cobra.Command, env *cli.Env, o *keygenOption
 	if !r.text {
 		return r.u.Object(report)
 	}
-	fmt.Fprintf(env.ErrOut, "key: %s; keep a copy where it cannot get lost: without it nothing opens\n", out)
+	fmt.Fprintf(env.ErrOut, "key: %s; keep a copy where it cannot get lost: without it nothing opens\n", name)
 	if report.GitIgnore != "" {
-		fmt.Fprintf(env.ErrOut, "%s: names the key, so that Git does not take it\n", report.GitIgnore)
+		fmt.Fprintf(env.ErrOut, "%s: names the key, so that Git does not take it\n", fromHere(report.GitIgnore))
 	}
 	if report.Config != "" {
-		fmt.Fprintf(env.ErrOut, "%s: has a rule for it\n", report.Config)
+		fmt.Fprintf(env.ErrOut, "%s: has a rule for it\n", fromHere(report.Config))
 	}
 	if t != nil {
 		fmt.Fprintf(env.ErrOut, "%s in cluster %s (%s): has it\n", t.id, t.cluster.Context, t.cluster.Server)

@@ -40,13 +40,35 @@ type ReadersReport struct {
 type ReadersFile struct {
 	Path string `json:"path"`
 	// Action is updated, rotated, unchanged or failed.
-	Action  string   `json:"action"`
+	Action string `json:"action"`
+	Access
+	Message string `json:"message,omitempty"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// Access is who could open something, and who can now: recipients. No list is nil.
+type Access struct {
 	Before  []string `json:"before"`
 	After   []string `json:"after"`
 	Added   []string `json:"added"`
 	Removed []string `json:"removed"`
-	Message string   `json:"message,omitempty"`
-	Hint    string   `json:"hint,omitempty"`
+}
+
+func accessOf(before, after []string) Access {
+	r := secret.Resealed{Before: before, After: after}
+	return Access{before, after, r.Added(), r.Removed()}
+}
+
+// text is how many there are, of what, and who came and went.
+func (a Access) text(what string) string {
+	line := count(len(a.After), what)
+	for _, r := range a.Added {
+		line += "  +" + short(r)
+	}
+	for _, r := range a.Removed {
+		line += "  -" + short(r)
+	}
+	return line
 }
 
 func newUpdateKeys(env *cli.Env) *cobra.Command { return newReadersCommand(env, false, readers) }
@@ -159,6 +181,9 @@ func readers(ctx context.Context, c *cobra.Command, env *cli.Env, o *readersOpti
 			results, changes, failures = slices.Delete(results, i, i+1), slices.Delete(changes, i, i+1), slices.Delete(failures, i, i+1)
 		}
 	}
+	if len(results) == 0 {
+		r.warn("nothing-sealed", "", "no sealed file is in "+strings.Join(o.paths, ", ")+": nothing was changed", "")
+	}
 	return o.finish(r, env, results, changes, failures, configs)
 }
 
@@ -194,7 +219,7 @@ func (o *readersOptions) finish(r *run, env *cli.Env, results []ReadersFile, cha
 		if len(r.failed) == 0 {
 			report.Configs = append(report.Configs, conf.Path)
 			if r.text {
-				fmt.Fprintf(env.Out, "%s updated\n", conf.Path)
+				fmt.Fprintf(env.Out, "%s updated\n", fromHere(conf.Path))
 			}
 		}
 	}
@@ -204,18 +229,13 @@ func (o *readersOptions) finish(r *run, env *cli.Env, results []ReadersFile, cha
 			f.Action, f.Message = "failed", "not written, since another file failed"
 		}
 		if r.text && len(r.failed) == 0 {
-			line := fmt.Sprintf("%s %s: %s", f.Path, f.Action, count(len(f.After), "recipient"))
-			for _, a := range f.Added {
-				line += "  +" + short(a)
-			}
-			for _, d := range f.Removed {
-				line += "  -" + short(d)
-			}
-			fmt.Fprintln(env.Out, line)
+			fmt.Fprintf(env.Out, "%s %s: %s\n", f.Path, f.Action, f.text("recipient"))
 		}
 	}
 	if len(r.failed) > 0 {
 		r.u.Error(errors.Join(r.failed...))
+	} else if o.dryRun && len(write) > 0 {
+		fmt.Fprintln(env.ErrOut, "dry run: nothing was written")
 	}
 	if !r.text {
 		report.Report = *r.report
@@ -231,7 +251,7 @@ func (o *readersOptions) finish(r *run, env *cli.Env, results []ReadersFile, cha
 
 // reseal computes what one file becomes.
 func (o *readersOptions) reseal(keys *secret.Keyring, rules secret.Rules, file sealedFile) (ReadersFile, *secret.Change, error) {
-	out := ReadersFile{Path: file.name, Before: []string{}, After: []string{}, Added: []string{}, Removed: []string{}}
+	out := ReadersFile{Path: file.name, Access: accessOf([]string{}, []string{})}
 	fail := func(err error) (ReadersFile, *secret.Change, error) {
 		h := explained(err)
 		out.Action, out.Message, out.Hint = "failed", h.Error(), h.Hint()
@@ -270,7 +290,7 @@ func (o *readersOptions) reseal(keys *secret.Keyring, rules secret.Rules, file s
 	if err != nil {
 		return fail(err)
 	}
-	out.Before, out.After, out.Added, out.Removed = res.Before, res.After, res.Added(), res.Removed()
+	out.Access = accessOf(res.Before, res.After)
 	if !res.Changed {
 		out.Action = "unchanged"
 		return out, nil, nil

@@ -74,7 +74,7 @@ func (o *recipientOptions) configs(rules secret.Rules, files []sealedFile, hint 
 		}
 		edit, err := secret.EditRecipients(before, own, o.add, o.remove)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", conf, err)
+			return nil, fmt.Errorf("%s: %w", fromHere(conf), err)
 		}
 		all, err := sealedFiles([]string{filepath.Dir(conf)})
 		if err != nil {
@@ -97,7 +97,7 @@ func (o *recipientOptions) configs(rules secret.Rules, files []sealedFile, hint 
 				return nil, err
 			}
 			if edit.Touches(rel) && !slices.Contains(own, rel) {
-				return nil, &hinted{fmt.Errorf("%s: the rule that would change is this file's too, and it is not among those that are named: rule and file would disagree", f.name), hint + " " + filepath.Dir(conf)}
+				return nil, &hinted{fmt.Errorf("%s: the rule that would change is this file's too, and it is not among those that are named: rule and file would disagree", fromHere(f.name)), hint + " " + fromHere(filepath.Dir(conf))}
 			}
 		}
 		if string(edit.Data) != string(before) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -87,7 +88,7 @@ func (r *run) warn(code, file, message, hint string) {
 	r.report.Warnings = append(r.report.Warnings, gitops.Warning{Code: code, File: file, Message: message, Hint: hint})
 	line := "warning: "
 	if file != "" {
-		line += file + ": "
+		line += fromHere(file) + ": "
 	}
 	fmt.Fprintln(r.env.ErrOut, line+message)
 	if hint != "" {
@@ -117,6 +118,29 @@ func (r *run) end() error {
 		return cli.Exit{Code: cli.ExitNo}
 	}
 	return nil
+}
+
+// fromHere is a path as somebody types it in the current directory: relative where
+// it lies below, or in a directory above; else whole.
+func fromHere(path string) string {
+	here, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	dirs := []string{here}
+	if real, err := filepath.EvalSymlinks(here); err == nil {
+		dirs = append(dirs, real)
+	}
+	for _, dir := range dirs {
+		rel, err := filepath.Rel(dir, path)
+		if err != nil {
+			return path
+		}
+		if up, err := filepath.Rel(filepath.Dir(path), dir); filepath.IsLocal(rel) || err == nil && filepath.IsLocal(up) {
+			return rel
+		}
+	}
+	return path
 }
 
 // hinted is an error with what to type.
