@@ -23,8 +23,9 @@ import (
 //	diff  is an edit of a file, by the name after +++.
 //	any   whose first line is a comment with nothing but a path is that file.
 //
-// All else is there to be read only, which the page says before it, and the
-// test counts. <!-- test: NAME ARG… --> sets up what a reader has already.
+// What lists the fields of a report, or how commands are called, is held to them
+// (see heldElsewhere). All else is there to be read only, which the page says
+// before it, and the test counts. <!-- test: NAME ARG… --> sets up what a reader has already.
 type page struct {
 	file  string
 	lines []string
@@ -174,7 +175,7 @@ func edit(dir, diff string) error {
 
 // What stands for another of its kind in a block of output: it is never the
 // same twice. An image's tag is, and is no such thing.
-var kinds = regexp.MustCompile(`(?P<tag>[a-z]+-[0-9a-f]{7}-[0-9]{10})|(?P<recipient>age1[0-9a-z]+…?)|(?P<sealed>ENC\[AES256_GCM,data:[^],]*…?)|(?P<any>…)|(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)` +
+var kinds = regexp.MustCompile(`(?P<tag>[a-z]+-[0-9a-f]{7}-[0-9]{10}|\bsha-[0-9a-f]{7}\b)|(?P<recipient>age1[0-9a-z]+…?)|(?P<sealed>ENC\[AES256_GCM,data:[^],]*…?)|(?P<any>…)|(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)` +
 	`|(?P<seconds>\b\d+\.\d+s\b)|(?P<age>\b\d+(?:ms|s|m|h|d)\b)|(?P<hash>\b[0-9a-f]{7,40}\b)|(?P<port>127\.0\.0\.1:\d+)|(?P<blanks> {2,})`)
 
 var stands = map[string]string{

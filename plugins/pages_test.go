@@ -13,8 +13,12 @@ import (
 // held are the pages that run, each with how many of its blocks are there to be
 // read only, and how many commands it hides from the reader.
 var held = map[string]struct{ read, hidden int }{
+	"../docs/diff.md":            {},
 	"../docs/guide.md":           {hidden: 8},
+	"../docs/image.md":           {read: 1, hidden: 3}, // where markers may stand; a registry, a cluster and a forge
 	"../docs/moving.md":          {read: 3},
+	"../docs/secret.md":          {},
+	"../docs/sync.md":            {read: 1, hidden: 1}, // a container that crashes; another run
 	"../docs/troubleshooting.md": {},
 	"../docs/tutorial.md":        {read: 1},
 }
@@ -95,6 +99,7 @@ func (r *reader) follow() error {
 			if err := edit(r.term.cwd(), r.term.here(b.text)); err != nil {
 				return at(0, "%v", err)
 			}
+		case heldElsewhere(b):
 		default:
 			if b.lang == "yaml" {
 				if err := checkYAML(b.text); err != nil {
@@ -139,11 +144,14 @@ func (r *reader) direct(text string) error {
 		return nil
 	}
 	switch name {
-	case "cluster": // cluster CONTEXT: a devcluster that kubectl has under this name
-		if err := usage(1); err != nil {
+	case "cluster": // cluster CONTEXT [apiserver]: a devcluster, or its API server alone, that kubectl has under this name
+		if len(args) == 1 {
+			args = append(args, "all")
+		}
+		if err := usage(2); err != nil {
 			return err
 		}
-		return r.cluster(args[0])
+		return r.cluster(args[0], args[1])
 	case "remote": // remote URL: an empty repository there
 		if err := usage(1); err != nil {
 			return err
@@ -250,9 +258,9 @@ func (r *reader) hide(command string) error {
 	return err
 }
 
-func (r *reader) cluster(context string) error {
+func (r *reader) cluster(context, components string) error {
 	dir := filepath.Join(r.term.dir, "cluster")
-	if out, err := exec.Command("devcluster", "up", "--dir", dir).CombinedOutput(); err != nil {
+	if out, err := exec.Command("devcluster", "up", "--components", components, "--dir", dir).CombinedOutput(); err != nil {
 		return fmt.Errorf("devcluster up: %w\n%s", err, out)
 	}
 	r.term.t.Cleanup(func() {
