@@ -24,6 +24,10 @@ func completionCommand(root *cobra.Command, env *cli.Env) {
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {
 			c.Short = "Teach a shell, or kubectl, to complete these commands"
+			c.Args, c.RunE = cli.Subcommand, func(c *cobra.Command, _ []string) error { return c.Help() }
+			for _, shell := range c.Commands() {
+				shell.Args = cli.NoArgs
+			}
 			c.AddCommand(installCommand(env))
 		}
 	}
@@ -38,7 +42,7 @@ func installCommand(env *cli.Env) *cobra.Command {
 kubectl_complete-gitops into a directory on PATH, where kubectl (1.26 and later)
 looks for it, and one for each plugin that is installed by itself. The completion
 of kubectl must be set up in your shell: kubectl completion --help`,
-		Args: cobra.NoArgs,
+		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			err := install(c, env, dir)
 			if old := olderKubectl(c.Context(), env); err == nil && old != "" {
@@ -96,9 +100,10 @@ func install(c *cobra.Command, env *cli.Env, dir string) error {
 		if !ok {
 			continue
 		}
-		name, text := "kubectl_complete-"+plugin, "#!/bin/sh\nexec "+cli.TypedName(p.Path)+" __complete \"$@\"\n"
+		// The binary itself, and not kubectl, which would look for it again.
+		name, text := "kubectl_complete-"+plugin, "#!/bin/sh\nexec kubectl-"+plugin+" __complete \"$@\"\n"
 		if runtime.GOOS == "windows" {
-			name, text = name+".cmd", "@"+cli.TypedName(p.Path)+" __complete %*\r\n"
+			name, text = name+".cmd", "@kubectl-"+plugin+" __complete %*\r\n"
 		}
 		file := filepath.Join(dir, name)
 		if done[file] {

@@ -12,13 +12,15 @@ import (
 	"k8s.io/cli-runtime/pkg/printers"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
 )
 
 // PluginsReport is the answer of plugins -o json|yaml.
 type PluginsReport struct {
-	APIVersion string      `json:"apiVersion"` // kubectl-gitops.dev/v1alpha1
-	Kind       string      `json:"kind"`       // PluginsReport
-	Plugins    []Installed `json:"plugins"`    // in the order in which they are found
+	APIVersion string           `json:"apiVersion"` // kubectl-gitops.dev/v1alpha1
+	Kind       string           `json:"kind"`       // PluginsReport
+	Warnings   []gitops.Warning `json:"warnings"`   // of versions that are mixed
+	Plugins    []Installed      `json:"plugins"`    // in the order in which they are found
 }
 
 // Installed is one binary of this project that kubectl or Flux's CLI would
@@ -31,7 +33,7 @@ type Installed struct {
 }
 
 func pluginsCommand(env *cli.Env) *cobra.Command {
-	output := ""
+	var output string
 	c := &cobra.Command{
 		Use:   "plugins",
 		Short: "List which of these plugins are installed where, and which shadow which",
@@ -39,9 +41,10 @@ func pluginsCommand(env *cli.Env) *cobra.Command {
 the folder of Flux's plugins. Of two of the same name the first on PATH is run;
 "kubectl gitops sync" runs kubectl-gitops-sync where that is installed, whatever
 version kubectl-gitops has.`,
-		Args: cobra.NoArgs,
+		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			report := PluginsReport{APIVersion: "kubectl-gitops.dev/v1alpha1", Kind: "PluginsReport", Plugins: installed(env)}
+			found := installed(env)
+			report := PluginsReport{APIVersion: gitops.APIVersion, Kind: "PluginsReport", Warnings: mixed(found), Plugins: found}
 			if output != "text" {
 				return answer(c, env, output, report)
 			}
@@ -57,7 +60,7 @@ version kubectl-gitops has.`,
 			return w.Flush()
 		},
 	}
-	c.Flags().StringVarP(&output, "output", "o", "text", "Format of the answer on stdout: text, json, yaml.")
+	cli.AddFormat(c.Flags(), &output, "text", "json", "yaml")
 	return c
 }
 

@@ -45,18 +45,8 @@ func Umbrella(env *cli.Env) *cobra.Command {
 anything in the cluster. Reads the repositories that Flux reads, and leaves the
 cluster as Flux would.`,
 		Version: cli.Version,
-		// A slip of one letter in a short verb is two steps away.
-		SuggestionsMinimumDistance: 2,
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-				return cli.Usage(c, "unknown command %q: did you mean %s?", args[0], near[0])
-			}
-			return cli.Usage(c, "unknown command %q", args[0])
-		},
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		Args:    cli.Subcommand,
+		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	for _, p := range All {
 		plugin := p.New(env)

@@ -66,7 +66,7 @@ func referencePage(t *testing.T) string {
 	}
 	new(cli.Source).AddFlags(groups[0].flags)
 	new(cli.Output).AddFlags(groups[1].flags)
-	genericclioptions.NewConfigFlags(true).AddFlags(groups[2].flags)
+	env.AddKubeFlags(groups[2].flags)
 
 	var page strings.Builder
 	page.WriteString("# Commands and flags\n\nMade from the commands themselves by `make docs`; a test fails when it is stale. What the reports hold, and what each code means, is in the\npages of the commands: [sync](sync.md), [diff](diff.md), [build](build.md), [status](status.md), [secret](secret.md), [image](image.md),\n[install](install.md).\n")

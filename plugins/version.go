@@ -9,27 +9,30 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/gitops"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/ui"
 )
 
 // VersionReport is the answer of version -o json|yaml.
 type VersionReport struct {
-	APIVersion string `json:"apiVersion"` // kubectl-gitops.dev/v1alpha1
-	Kind       string `json:"kind"`       // VersionReport
-	Version    string `json:"version"`    // vX.Y.Z
-	Commit     string `json:"commit"`     // 40 hex digits; "" where the build did not know
-	Go         string `json:"go"`         // the compiler, go1.26.8
-	Platform   string `json:"platform"`   // OS/ARCH
+	APIVersion string           `json:"apiVersion"` // kubectl-gitops.dev/v1alpha1
+	Kind       string           `json:"kind"`       // VersionReport
+	Warnings   []gitops.Warning `json:"warnings"`   // of versions that are mixed
+	Version    string           `json:"version"`    // vX.Y.Z
+	Commit     string           `json:"commit"`     // 40 hex digits; "" where the build did not know
+	Go         string           `json:"go"`         // the compiler, go1.26.8
+	Platform   string           `json:"platform"`   // OS/ARCH
 }
 
 func versionCommand(env *cli.Env) *cobra.Command {
-	output := ""
+	var output string
 	c := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			v := VersionReport{
-				APIVersion: "kubectl-gitops.dev/v1alpha1", Kind: "VersionReport",
+				APIVersion: gitops.APIVersion, Kind: "VersionReport", Warnings: mixed(installed(env)),
 				Version: cli.Version, Commit: cli.Commit(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 			}
 			if output == "text" {
@@ -37,28 +40,32 @@ func versionCommand(env *cli.Env) *cobra.Command {
 			} else if err := answer(c, env, output, v); err != nil {
 				return err
 			}
-			warnMixed(env)
+			for _, w := range v.Warnings {
+				fmt.Fprintf(env.ErrOut, "warning: %s\nhint: %s\n", w.Message, ui.Typed(env.Name, w.Hint))
+			}
 			return nil
 		},
 	}
-	c.Flags().StringVarP(&output, "output", "o", "text", "Format of the answer on stdout: text, json, yaml.")
+	cli.AddFormat(c.Flags(), &output, "text", "json", "yaml")
 	return c
 }
 
-// warnMixed tells of commands that another version answers than the one that is
+// mixed tells of commands that another version answers than the one that is
 // installed beside it: one that a newer archive was unpacked over, say.
-func warnMixed(env *cli.Env) {
-	found := installed(env)
+func mixed(found []Installed) []gitops.Warning {
 	versions := map[string]string{}
 	for _, p := range found {
 		versions[p.Path] = p.Version
 	}
+	warnings := []gitops.Warning{}
 	for _, p := range found {
 		if runs := p.ShadowedBy; runs != "" && versions[runs] != p.Version {
-			fmt.Fprintf(env.ErrOut, "warning: %s is run by %s, version %s; %s, version %s, is hidden by it\nhint: remove the one that is not wanted; %s plugins lists all\n",
-				p.Typed, runs, known(versions[runs]), p.Path, known(p.Version), env.Name)
+			warnings = append(warnings, gitops.Warning{Code: "mixed-versions",
+				Message: fmt.Sprintf("%s is run by %s, version %s; %s, version %s, is hidden by it", p.Typed, runs, known(versions[runs]), p.Path, known(p.Version)),
+				Hint:    "remove the one that is not wanted; kubectl gitops plugins lists all"})
 		}
 	}
+	return warnings
 }
 
 func known(version string) string {
@@ -70,7 +77,7 @@ func known(version string) string {
 
 // answer prints an object as JSON or YAML.
 func answer(c *cobra.Command, env *cli.Env, output string, v any) error {
-	if err := cli.OneOf(c, "output", output, "text", "json", "yaml"); err != nil {
+	if err := cli.OneOf(c, "output", output); err != nil {
 		return err
 	}
 	text, err := json.MarshalIndent(v, "", "  ")

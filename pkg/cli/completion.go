@@ -1,20 +1,12 @@
 package cli
 
 import (
-	"bytes"
-	"context"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
-
-	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
+	"github.com/spf13/pflag"
 )
 
 // Completion answers from what is at hand, in the time between two key strokes:
@@ -31,36 +23,79 @@ func completing(args []string) bool {
 func addCompletion(root *cobra.Command, env *Env) {
 	switch root.Name() {
 	case "sync", "diff", "build", "status", "suspend", "resume":
-		root.ValidArgsFunction = completeObjects(env, "Kustomization", "kustomize.toolkit.fluxcd.io/")
+		root.ValidArgsFunction = names(env, kustomizations, "")
 	case "policy":
-		root.ValidArgsFunction = completeObjects(env, "ImagePolicy", "image.toolkit.fluxcd.io/")
+		root.ValidArgsFunction = names(env, policies, "")
 	case "list":
-		root.ValidArgsFunction = completeObjects(env, "ImageRepository", "image.toolkit.fluxcd.io/")
+		root.ValidArgsFunction = names(env, repositories, "")
 	case "update":
-		root.ValidArgsFunction = completeObjects(env, "ImageUpdateAutomation", "image.toolkit.fluxcd.io/")
+		root.ValidArgsFunction = names(env, automations, "")
 	case "decrypt", "edit", "rotate", "updatekeys":
-		root.ValidArgsFunction = completeSealed
+		root.ValidArgsFunction = sealedFiles
 	}
-	for flag, values := range map[string]func() []string{
-		"context": func() []string { return kubeNames(env, "context") },
-		"cluster": func() []string { return kubeNames(env, "cluster") },
-		"user":    func() []string { return kubeNames(env, "user") },
-		"namespace": func() []string {
-			return namespaces(env)
-		},
-		"color":    func() []string { return []string{"auto", "always", "never"} },
-		"progress": func() []string { return []string{"auto", "tty", "plain", "none"} },
-		"output":   func() []string { return outputFormats(root) },
-	} {
-		if root.LocalFlags().Lookup(flag) == nil {
-			continue
+	root.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if complete := flagCompletion(env, f); complete != nil {
+			_ = root.RegisterFlagCompletionFunc(f.Name, complete)
 		}
-		_ = root.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
-			return withPrefix(values(), prefix), cobra.ShellCompDirectiveNoFileComp
-		})
-	}
+	})
 	for _, c := range root.Commands() {
 		addCompletion(c, env)
+	}
+}
+
+// flagCompletion is what a flag's value is completed from, nil for files.
+func flagCompletion(env *Env, f *pflag.Flag) cobra.CompletionFunc {
+	if values := f.Annotations[choices]; values != nil {
+		return oneOf(values, f.Value.Type() == "stringSlice")
+	}
+	switch f.Name {
+	case "context", "cluster", "user":
+		return static(func() []string { return kubeNames(env, f.Name) })
+	case "namespace":
+		return static(func() []string { return namespaces(env) })
+	case "ref", "base", "push-branch":
+		return refs
+	case "path", "sync-path":
+		return sourceDirectories
+	case "name":
+		return names(env, kustomizations, "")
+	case "policy":
+		return names(env, policies, "=")
+	case "source", "cache-dir", "dir", "tmpdir":
+		return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveFilterDirs
+		}
+	case "kubeconfig", "certificate-authority", "client-certificate", "client-key", "git-ssh-key", "git-known-hosts",
+		"signing-key", "tags", "out", "cert", "key", "add-to":
+		return nil
+	}
+	if strings.HasSuffix(f.Name, "file") {
+		return nil
+	}
+	return cobra.NoFileCompletions
+}
+
+// static completes one of values, which may come with a description.
+func static(values func() []string) cobra.CompletionFunc {
+	return func(_ *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		return withPrefix(values(), prefix), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// oneOf completes one of values, or a list of them with commas.
+func oneOf(values []string, list bool) cobra.CompletionFunc {
+	return func(_ *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		before := ""
+		if at := strings.LastIndex(prefix, ","); list && at >= 0 {
+			before = prefix[:at+1]
+		}
+		var out []string
+		for _, v := range values {
+			if !slices.Contains(strings.Split(before, ","), v) {
+				out = append(out, before+v)
+			}
+		}
+		return withPrefix(out, prefix), cobra.ShellCompDirectiveNoFileComp
 	}
 }
 
@@ -68,148 +103,10 @@ func withPrefix(values []string, prefix string) []string {
 	return slices.DeleteFunc(values, func(v string) bool { return !strings.HasPrefix(v, prefix) })
 }
 
-// outputFormats are those that the usage of -o lists.
-func outputFormats(c *cobra.Command) []string {
-	_, list, found := strings.Cut(c.LocalFlags().Lookup("output").Usage, ": ")
-	if !found {
-		return nil
+// described is a value with what a shell shows beside it, if that is anything.
+func described(value, description string) string {
+	if description == "" {
+		return value
 	}
-	return strings.Split(strings.TrimSuffix(list, "."), ", ")
-}
-
-// kubeNames are the names of one kind in the kubeconfig.
-func kubeNames(env *Env, kind string) []string {
-	config, err := env.Kube.ToRawKubeConfigLoader().RawConfig()
-	if err != nil {
-		return nil
-	}
-	var names []string
-	switch kind {
-	case "context":
-		for name := range config.Contexts {
-			names = append(names, name)
-		}
-	case "cluster":
-		for name := range config.Clusters {
-			names = append(names, name)
-		}
-	default:
-		for name := range config.AuthInfos {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
-// namespaces asks the cluster, which may be away.
-func namespaces(env *Env) []string {
-	config, err := env.Kube.ToRESTConfig()
-	if err != nil {
-		return nil
-	}
-	config.Timeout = completionTime
-	client, err := corev1.NewForConfig(config)
-	if err != nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), completionTime)
-	defer cancel()
-	list, err := client.Namespaces().List(ctx, metav1.ListOptions{Limit: 500})
-	if err != nil {
-		return nil
-	}
-	var names []string
-	for _, n := range list.Items {
-		names = append(names, n.Name)
-	}
-	return names
-}
-
-// completeObjects completes the names of objects of a kind that a file of the
-// repository at hand declares.
-func completeObjects(env *Env, kind, group string) cobra.CompletionFunc {
-	return func(_ *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-		home := DefaultNamespace
-		if env.Kube.Namespace != nil && *env.Kube.Namespace != "" {
-			home = *env.Kube.Namespace
-		}
-		var names []string
-		eachManifest(repository("."), func(_ string, data []byte) {
-			if !bytes.Contains(data, []byte(group)) {
-				return
-			}
-			docs, _ := object.Documents("", data)
-			for _, d := range docs {
-				if d.Kind != kind || !strings.HasPrefix(d.APIVersion, group) || d.Name == "" {
-					continue
-				}
-				name := d.Name
-				if d.Namespace != "" && d.Namespace != home {
-					name = d.Namespace + "/" + d.Name
-				}
-				if !slices.Contains(args, name) {
-					names = append(names, name)
-				}
-			}
-		})
-		slices.Sort(names)
-		return withPrefix(slices.Compact(names), prefix), cobra.ShellCompDirectiveNoFileComp
-	}
-}
-
-// completeSealed completes the sealed files below what was typed, or below the
-// current directory; any file where there are none.
-func completeSealed(_ *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-	var names []string
-	eachManifest(filepath.Join(".", filepath.Dir(prefix)), func(name string, data []byte) {
-		if bytes.Contains(data, []byte("ENC[")) && bytes.Contains(data, []byte("sops:")) && !slices.Contains(args, name) {
-			names = append(names, name)
-		}
-	})
-	if names = withPrefix(names, strings.TrimPrefix(prefix, "./")); len(names) == 0 {
-		return nil, cobra.ShellCompDirectiveDefault
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
-}
-
-// repository is the root of the work tree around dir, or dir.
-func repository(dir string) string {
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return dir
-	}
-	for at := abs; ; at = filepath.Dir(at) {
-		if _, err := os.Stat(filepath.Join(at, ".git")); err == nil {
-			return at
-		}
-		if at == filepath.Dir(at) {
-			return dir
-		}
-	}
-}
-
-// eachManifest reads the YAML files below root, for as long as completion may
-// take.
-func eachManifest(root string, each func(name string, data []byte)) {
-	end := time.Now().Add(completionTime)
-	_ = filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
-		switch {
-		case time.Now().After(end):
-			return fs.SkipAll
-		case err != nil:
-			return nil
-		case d.IsDir() && name != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules" || d.Name() == "vendor"):
-			return fs.SkipDir
-		case !d.Type().IsRegular() || !slices.Contains([]string{".yaml", ".yml"}, filepath.Ext(name)):
-			return nil
-		}
-		if info, err := d.Info(); err != nil || info.Size() > 1<<20 {
-			return nil
-		}
-		if data, err := os.ReadFile(name); err == nil {
-			each(name, data)
-		}
-		return nil
-	})
+	return cobra.CompletionWithDesc(value, description)
 }

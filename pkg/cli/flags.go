@@ -31,8 +31,6 @@ type Output struct {
 	Color    string
 	Progress string
 	Verbose  int
-
-	formats []string
 }
 
 // AddFlags adds -o, --color, --progress and -v. formats are those of -o beyond
@@ -43,25 +41,25 @@ func (o *Output) AddFlags(f *pflag.FlagSet, formats ...string) {
 
 // AddFormats is AddFlags for an answer with formats of its own, the default first.
 func (o *Output) AddFormats(f *pflag.FlagSet, formats ...string) {
-	o.formats = formats
-	f.StringVarP(&o.Format, "output", "o", formats[0], "Format of the answer on stdout: "+strings.Join(o.formats, ", ")+".")
+	AddFormat(f, &o.Format, formats...)
 	f.StringVar(&o.Color, "color", "auto", "Color: auto, always or never. NO_COLOR and CLICOLOR_FORCE are obeyed.")
 	f.StringVar(&o.Progress, "progress", "auto", "Progress on stderr: auto, tty, plain or none.")
+	Choices(f, "color", "auto", "always", "never")
+	Choices(f, "progress", "auto", "tty", "plain", "none")
 	f.CountVarP(&o.Verbose, "verbose", "v", "Say more: each object, the requests that were sent.")
+}
+
+// AddFormat adds -o for an answer in one of formats, the default first.
+func AddFormat(f *pflag.FlagSet, format *string, formats ...string) {
+	f.StringVarP(format, "output", "o", formats[0], "Format of the answer on stdout: "+strings.Join(formats, ", ")+".")
+	Choices(f, "output", formats...)
 }
 
 // UI checks the flags and makes the presentation. dryRun is for answers about
 // what has not been done.
 func (o *Output) UI(c *cobra.Command, env *Env, dryRun bool) (*ui.UI, error) {
-	for _, check := range []struct {
-		flag, value string
-		allowed     []string
-	}{
-		{"output", o.Format, o.formats},
-		{"color", o.Color, []string{"auto", "always", "never"}},
-		{"progress", o.Progress, []string{"auto", "tty", "plain", "none"}},
-	} {
-		if err := OneOf(c, check.flag, check.value, check.allowed...); err != nil {
+	for _, check := range [][2]string{{"output", o.Format}, {"color", o.Color}, {"progress", o.Progress}} {
+		if err := OneOf(c, check[0], check[1]); err != nil {
 			return nil, err
 		}
 	}
@@ -73,8 +71,20 @@ func (o *Output) UI(c *cobra.Command, env *Env, dryRun bool) (*ui.UI, error) {
 		Verbose: o.Verbose, Namespace: *env.Kube.Namespace, Typed: env.Name, DryRun: dryRun}), nil
 }
 
-// OneOf refuses a flag's value that is not allowed.
-func OneOf(c *cobra.Command, flag, value string, allowed ...string) error {
+// choices is the annotation of a flag that takes one of some values.
+const choices = "choices"
+
+// Choices notes the values that a flag takes, or takes lists of: OneOf refuses
+// others, and shells complete them.
+func Choices(f *pflag.FlagSet, flag string, values ...string) {
+	if err := f.SetAnnotation(flag, choices, values); err != nil {
+		panic(err) // there is no such flag
+	}
+}
+
+// OneOf refuses a value of a flag that is none of its Choices.
+func OneOf(c *cobra.Command, flag, value string) error {
+	allowed := c.Flags().Lookup(flag).Annotations[choices]
 	if slices.Contains(allowed, value) {
 		return nil
 	}

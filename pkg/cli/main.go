@@ -195,6 +195,7 @@ func Execute(ctx context.Context, cmd *cobra.Command, env *Env, args []string) i
 		cmd.Version = Version
 	}
 	cmd.SetVersionTemplate("{{.CommandPath}} {{.Version}}\n")
+	addHelp(cmd, env)
 	if completing(args) {
 		addCompletion(cmd, env)
 	}
@@ -207,7 +208,7 @@ func Execute(ctx context.Context, cmd *cobra.Command, env *Env, args []string) i
 		if errors.Is(err, flag.ErrHelp) {
 			return err
 		}
-		return Usage(c, "%s", err)
+		return flagError(c, err)
 	})
 	err := cmd.ExecuteContext(ctx)
 	var exit Exit
@@ -229,17 +230,4 @@ func Execute(ctx context.Context, cmd *cobra.Command, env *Env, args []string) i
 		return ExitBusy
 	}
 	return ExitUsage
-}
-
-// usageError is a command line that cannot be meant.
-type usageError struct {
-	msg, hint string
-}
-
-func (e *usageError) Error() string { return e.msg }
-func (e *usageError) Hint() string  { return e.hint }
-
-// Usage refuses a command line.
-func Usage(c *cobra.Command, format string, args ...any) error {
-	return &usageError{msg: fmt.Sprintf(format, args...), hint: c.CommandPath() + " --help"}
 }

@@ -38,16 +38,19 @@ func (p *Plan) AddFlags(f *pflag.FlagSet, env *Env, formats ...string) {
 	f.BoolVar(&p.IgnoreMAC, "ignore-mac", false, "Decrypt sealed files whose MAC does not match.")
 	f.BoolVar(&p.looseVars, "no-strict-substitute", false, "Let undefined variables of postBuild be empty, as Flux did before 2.9.")
 	f.BoolVar(&p.RemoteBases, "remote-bases", true, "Let a kustomization name bases by URL.")
+	Choices(f, "allow", gitops.Overridable...)
+	Choices(f, "flux-components", "auto", "apply", "skip")
+	Choices(f, "verify", "auto", "server", "local")
 	f.IntVar(&p.Concurrency, "concurrency", 16, "Requests to the API server under way at once.")
-	env.Kube.AddFlags(f)
+	env.AddKubeFlags(f)
 }
 
 // Complete checks the flags against each other; args are Kustomizations.
 func (p *Plan) Complete(c *cobra.Command, env *Env, args []string) error {
-	if err := OneOf(c, "flux-components", p.components, "auto", "apply", "skip"); err != nil {
+	if err := OneOf(c, "flux-components", p.components); err != nil {
 		return err
 	}
-	if err := OneOf(c, "verify", p.verify, "auto", "server", "local"); err != nil {
+	if err := OneOf(c, "verify", p.verify); err != nil {
 		return err
 	}
 	p.Verify = gitops.VerifyMode(p.verify)
@@ -58,7 +61,7 @@ func (p *Plan) Complete(c *cobra.Command, env *Env, args []string) error {
 		return Usage(c, "--field-manager is empty: an apply needs one (the default is %s)", flux.FieldManager)
 	}
 	for _, code := range p.Allow {
-		if err := OneOf(c, "allow", code, gitops.Overridable...); err != nil {
+		if err := OneOf(c, "allow", code); err != nil {
 			return err
 		}
 	}

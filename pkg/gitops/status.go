@@ -18,6 +18,7 @@ import (
 type StatusReport struct {
 	APIVersion     string                `json:"apiVersion"`
 	Kind           string                `json:"kind"` // StatusReport
+	Warnings       []Warning             `json:"warnings"`
 	Cluster        ClusterReport         `json:"cluster"`
 	Kustomizations []KustomizationStatus `json:"kustomizations"`
 }
@@ -47,7 +48,7 @@ func (k KustomizationStatus) OK() bool { return k.Ready == "True" || k.Suspended
 // Status reads what the cluster remembers: of names, or of all in namespace
 // ("" is all of them). A name that it does not know is *Refused.
 func Status(ctx context.Context, c *cluster.Cluster, namespace string, names []flux.Ref) (StatusReport, error) {
-	report := StatusReport{APIVersion: APIVersion, Kind: "StatusReport", Kustomizations: []KustomizationStatus{},
+	report := StatusReport{APIVersion: APIVersion, Kind: "StatusReport", Warnings: []Warning{}, Kustomizations: []KustomizationStatus{},
 		Cluster: ClusterReport{Context: c.Context, Server: c.Server}}
 	if len(names) == 0 {
 		records, err := c.Records(ctx, namespace)

@@ -147,6 +147,10 @@ func (e *Engine) variables(ctx context.Context, r *Run, p *Planned) (map[string]
 // was mistyped. One that owned something is the guards' affair.
 func (e *Engine) checkEmpty(r *Run) error {
 	for _, p := range r.Kustomizations {
+		if p.rendered != nil && p.rendered.Ignored != nil { // it may be why there are none
+			f := p.rendered.Ignored
+			r.warn(e, Warning{Code: unknownField, File: f.File, Line: f.Line, Object: p.Ref.String(), Message: f.Msg + ", and is ignored, as Flux does", Hint: f.Fix})
+		}
 		if p.rendered == nil || len(p.rendered.Objects) > 0 || len(p.Problems) > 0 || p.record == nil || len(p.record.Inventory) > 0 {
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -52,7 +53,7 @@ func Documents(file string, data []byte) ([]Document, error) {
 			msg := err.Error()
 			m := yamlLine.FindStringSubmatch(msg)
 			line, _ := strconv.Atoi(m[1])
-			return docs, &SyntaxError{File: file, Line: line, Msg: msg[len(m[0]):]}
+			return docs, syntaxError(file, data, line, msg[len(m[0]):])
 		}
 		if n.Kind != yaml.DocumentNode || len(n.Content) == 0 || n.Content[0].Tag == "!!null" {
 			continue
@@ -67,6 +68,49 @@ func Documents(file string, data []byte) ([]Document, error) {
 			Namespace:  scalar(root, "metadata", "namespace"),
 		})
 	}
+}
+
+// syntaxError says why data is not YAML, and where: of the usual reasons the parser
+// sees the consequences only, and of the first line it does not say that it is.
+func syntaxError(file string, data []byte, line int, msg string) *SyntaxError {
+	for i, l := range bytes.Split(data, []byte("\n")) {
+		indentation := l[:len(l)-len(bytes.TrimLeft(l, " \t"))]
+		switch at := i + 1; {
+		case strings.Contains(msg, "UTF-8") && !utf8.Valid(l):
+			return &SyntaxError{file, at, "it is not encoded in UTF-8"}
+		case strings.Contains(msg, "control characters") && bytes.ContainsFunc(l, func(r rune) bool { return r < ' ' && r != '\t' && r != '\r' || r == 0x7f }):
+			return &SyntaxError{file, at, "a control character is in it"}
+		case bytes.HasPrefix(l, []byte("<<<<<<< ")) || bytes.HasPrefix(l, []byte(">>>>>>> ")):
+			return &SyntaxError{file, at, "a merge conflict was left in it"}
+		case (at == line || at == line+1) && strings.Contains(msg, "cannot start any token") && bytes.ContainsRune(indentation, '\t'):
+			return &SyntaxError{file, at, "the line is indented with a tab, and YAML takes spaces only"}
+		}
+	}
+	return &SyntaxError{file, max(line, 1), msg}
+}
+
+// BadKey is the line of a key in n that an object cannot have, and what is wrong
+// with it: it is there twice, or it is no text. what is "" where there is none.
+func BadKey(n *yaml.Node) (line int, what string) {
+	first := map[string]int{}
+	for i, c := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 0 {
+			switch {
+			case c.Kind == yaml.MappingNode:
+				return c.Line, "a key is a mapping; {{ … }} is a template, which nobody fills in here"
+			case c.Kind == yaml.SequenceNode:
+				return c.Line, "a key is a list"
+			case c.Kind == yaml.ScalarNode && c.Tag != "!!merge" && first[c.Value] > 0:
+				return c.Line, fmt.Sprintf("the key %s is there twice: in line %d, too", c.Value, first[c.Value])
+			}
+			first[c.Value] = c.Line
+			continue
+		}
+		if line, what := BadKey(c); what != "" {
+			return line, what
+		}
+	}
+	return 0, ""
 }
 
 // Find walks mapping keys from n and returns the value's node, nil if absent.

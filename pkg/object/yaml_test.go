@@ -2,6 +2,7 @@ package object
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -59,6 +60,49 @@ func TestSyntaxErrorsNameFileAndLine(t *testing.T) {
 	}
 }
 
+// The usual reasons are told by their name, and not by what the parser stumbles over.
+func TestSyntaxErrorsAreExplained(t *testing.T) {
+	for data, want := range map[string]string{
+		"a: b: c\n": "f:1: not valid YAML: mapping values are not allowed in this context",
+		"a:\n<<<<<<< HEAD\n  b: c\n=======\n  b: d\n>>>>>>> feature\n": "f:2: not valid YAML: a merge conflict was left in it",
+		"a:\n\tb: c\n":           "f:2: not valid YAML: the line is indented with a tab, and YAML takes spaces only",
+		"a:\n  \tb: c\n  d: e\n": "f:2: not valid YAML: the line is indented with a tab, and YAML takes spaces only",
+		"a: b\nc: caf\xe9\n":     "f:2: not valid YAML: it is not encoded in UTF-8",
+		"a: b\nc: x\x01\n":       "f:2: not valid YAML: a control character is in it",
+	} {
+		if _, err := Documents("f", []byte(data)); err == nil || err.Error() != want {
+			t.Errorf("%q: got %v, want %s", data, err, want)
+		}
+	}
+	// In a text, a mark of a merge is one more line.
+	if _, err := Documents("f", []byte("a: |\n  <<<<<<< HEAD\n")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBadKey(t *testing.T) {
+	for data, want := range map[string]string{
+		"a: b\nc: {d: e}\n":                                  "",
+		"a: b\nc: d\na: e\n":                                 "3: the key a is there twice: in line 1, too",
+		"l:\n- {a: b}\n- a: b\n  a: c\n":                     "4: the key a is there twice: in line 3, too",
+		"a: b\nimage: {{ .Values.tag }}\n":                   "2: a key is a mapping; {{ … }} is a template, which nobody fills in here",
+		"? [a, b]\n: c\n":                                    "1: a key is a list",
+		"a: &x {b: c}\nd:\n  <<: *x\n  e: f\ng:\n  <<: *x\n": "",
+	} {
+		docs, err := Documents("f", []byte(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if line, what := BadKey(docs[0].Node); what != "" {
+			got = fmt.Sprintf("%d: %s", line, what)
+		}
+		if got != want {
+			t.Errorf("%q: got %q, want %q", data, got, want)
+		}
+	}
+}
+
 func FuzzDocuments(f *testing.F) {
 	f.Add([]byte(twoDocuments))
 	f.Add([]byte("a: *b\n"))
@@ -66,6 +110,7 @@ func FuzzDocuments(f *testing.F) {
 		docs, _ := Documents("f", data)
 		for _, d := range docs {
 			LineOf(d.Node, "spec.a[0].b")
+			BadKey(d.Node)
 		}
 	})
 }

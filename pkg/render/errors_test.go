@@ -174,7 +174,7 @@ a: b: c
 -- apps/chart/values.yaml --
 replicas: 1
 -- apps/web.yaml --
-` + deployment, want: `apps/a.yaml: not valid YAML: mapping values are not allowed in this context
+` + deployment, want: `apps/a.yaml:1: not valid YAML: mapping values are not allowed in this context
 → correct the YAML there; if it is no manifest, list the manifests in apps/kustomization.yaml, or move this file out of apps
 apps/chart/values.yaml:1: not a Kubernetes object: it has no kind; without a kustomization.yaml, every YAML file in apps is one
 → list the manifests in apps/kustomization.yaml, or move this file out of apps
@@ -212,7 +212,28 @@ resources: [a.yaml]
 patchs: []
 -- base/a.yaml --
 ` + configMap, want: `base/kustomization.yaml:2: patchs is not a field of a kustomization
-→ correct its name, or take it out
+→ did you mean patches?
+`},
+	{name: "a_key_twice", spec: "path: apps", files: `
+-- apps/a.yaml --
+` + configMap + `  a: "2"
+`, want: `apps/a.yaml:7: configmap/settings: the key a is there twice: in line 6, too
+→ correct the YAML there
+`},
+	{name: "a_key_twice_below_what_renames", spec: "path: apps", files: `
+-- apps/kustomization.yaml --
+resources: [a.yaml]
+namePrefix: x-
+-- apps/a.yaml --
+` + configMap + `  a: "2"
+`, want: `apps/a.yaml:7: configmap/x-settings: the key a is there twice: in line 6, too
+→ correct the YAML there
+`},
+	{name: "a_template", spec: "path: apps", files: `
+-- apps/a.yaml --
+` + configMap + `  b: {{ .Values.b }}
+`, want: `apps/a.yaml:7: configmap/settings: a key is a mapping; {{ … }} is a template, which nobody fills in here
+→ correct the YAML there
 `},
 	{name: "twice", spec: "path: apps", files: `
 -- apps/kustomization.yaml --

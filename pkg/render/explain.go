@@ -4,9 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
+
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/yaml"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
 )
@@ -50,8 +54,14 @@ func (b *build) refusals() []error {
 func (b *build) unparsable() []error {
 	var errs []error
 	for _, name := range b.manifests() {
-		if _, err := object.Documents(name, b.fs.cache[name]); err != nil {
+		docs, err := object.Documents(name, b.fs.cache[name])
+		if err != nil {
 			errs = append(errs, syntaxError(name, err))
+		}
+		for _, d := range docs {
+			if line, what := object.BadKey(d.Node); what != "" {
+				errs = append(errs, &Error{File: name, Line: line, Msg: what, Fix: "correct the YAML there"})
+			}
 		}
 	}
 	return errs
@@ -175,11 +185,39 @@ func (b *build) unknownField(msg string) *Error {
 			continue
 		}
 		if line := keyLine(k.node, m[1]); line > 0 {
-			return &Error{File: k.file, Line: line, Msg: fmt.Sprintf("%s is not a field of a kustomization", m[1]), Fix: "correct its name, or take it out"}
+			return noField(k.file, line, m[1])
 		}
 	}
 	return nil
 }
+
+// noField is a field that no kustomization has.
+func noField(file string, line int, name string) *Error {
+	e := &Error{File: file, Line: line, Msg: name + " is not a field of a kustomization", Fix: "correct its name, or take it out"}
+	var fields []string
+	for f := range reflect.TypeFor[types.Kustomization]().Fields() {
+		if field, _, _ := strings.Cut(f.Tag.Get("json"), ","); field != "" {
+			fields = append(fields, field)
+		}
+	}
+	if near := nearest(name, fields); near != "" {
+		e.Fix = "did you mean " + near + "?"
+	}
+	return e
+}
+
+// ignored is the first field of the entry that kustomize does not know. Flux drops
+// it when it writes the entry anew, and so is it here.
+func ignored(file string, data []byte) *Error {
+	m := ignoredField.FindStringSubmatch(fmt.Sprint(yaml.UnmarshalStrict(data, new(types.Kustomization))))
+	docs, _ := object.Documents(file, data)
+	if m == nil || len(docs) == 0 {
+		return nil
+	}
+	return noField(file, keyLine(docs[0].Node, m[1]), m[1])
+}
+
+var ignoredField = regexp.MustCompile(`unknown field "(.*?)"`)
 
 // wrongField is a field of a kustomization file that has the wrong type.
 func (b *build) wrongField(msg string) *Error {

@@ -21,6 +21,7 @@ import (
 type entry struct {
 	file      string // its path in the source, whether Git has it or not
 	generated bool   // Git does not have it
+	ignored   *Error // a field that it does not have, nil without one
 	spec      types.Kustomization
 }
 
@@ -42,6 +43,7 @@ func (b *build) makeEntry() (entry, error) {
 		if err := yaml.Unmarshal(data, &e.spec); err != nil {
 			return e, kustomizationError(file, data, err)
 		}
+		e.ignored = ignored(file, data)
 		if len(e.spec.Resources) == 0 {
 			// Flux's way around kustomize's "kustomization.yaml is empty". What
 			// components and generators make then carries the annotation.

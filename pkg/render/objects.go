@@ -20,7 +20,7 @@ import (
 // finish turns what kustomize built into the result: checked, substituted,
 // decoded, each object with the place in the source that it came from.
 func (b *build) finish(m built) (*Result, error) {
-	r := &Result{Files: b.fs.files(), files: b.fs.cache, docs: map[place]bool{}, tree: b.tree}
+	r := &Result{Files: b.fs.files(), files: b.fs.cache, docs: map[place]bool{}, tree: b.tree, Ignored: b.entry.ignored}
 	where := newLocator(b)
 	subst := newSubstitution(b)
 	sum := sha256.New()
@@ -42,7 +42,7 @@ func (b *build) finish(m built) (*Result, error) {
 		}
 		data, text, err := encode(res)
 		if err != nil {
-			errs = append(errs, o.fail("cannot be encoded: "+b.scrub(plain(err.Error())), ""))
+			errs = append(errs, b.notEncoded(o, err))
 			continue
 		}
 		m.resources[i] = nil // what is made of it takes its place in memory
@@ -91,6 +91,18 @@ type rendered struct {
 	file string
 	line int
 	doc  *object.Document // its document in file; nil if none is known to be it
+}
+
+// notEncoded says why what kustomize made of o is no YAML.
+func (b *build) notEncoded(o rendered, err error) *Error {
+	if o.doc != nil {
+		if line, what := object.BadKey(o.doc.Node); what != "" {
+			e := o.fail(what, "correct the YAML there")
+			e.Line = line
+			return e
+		}
+	}
+	return o.fail("cannot be encoded: "+b.scrub(plain(err.Error())), "")
 }
 
 func (o rendered) fail(msg, fix string) *Error {

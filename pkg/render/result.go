@@ -24,6 +24,9 @@ type Result struct {
 	// Digest is "sha256:<hex>" over the built YAML after substitution, as Flux
 	// puts it into status.history.
 	Digest string
+	// Ignored is a field of the entry's kustomization file that no kustomization
+	// has, and that Flux drops; nil without one.
+	Ignored *Error
 
 	files map[string][]byte
 	docs  map[place]bool // which have one

@@ -176,6 +176,9 @@ func (f *fileCheck) readers(segs []segment, trees []sops.Tree) {
 			if len(gone) > 0 {
 				say += " still to " + list(gone)
 			}
+			if len(gone) > 0 && len(add) > 0 {
+				say += ","
+			}
 			if len(add) > 0 {
 				say += " not yet to " + list(add)
 			}

@@ -196,7 +196,11 @@ func loadRule(conf, path string) (rule *config.Config, err error) {
 	rule, err = config.LoadCreationRuleForFile(conf, path, make(map[string]*string))
 	switch {
 	case err != nil && strings.Contains(err.Error(), "no matching creation rules found"):
-		return nil, fmt.Errorf("%s: %w: no creation rule matches", conf, ErrNoRule)
+		var exprs []string
+		for _, r := range readRuleFile(conf).rules {
+			exprs = append(exprs, r.text)
+		}
+		return nil, fmt.Errorf("%s: %w: no creation rule matches, of %s", conf, ErrNoRule, strings.Join(exprs, ", "))
 	case err != nil:
 		return nil, fmt.Errorf("%s: %s", conf, oneLine(strings.TrimPrefix(err.Error(), "error loading config: ")))
 	case rule == nil:

@@ -170,6 +170,25 @@ func (r *repository) allRefs() (refSet, error) {
 	return refs, nil
 }
 
+// RefNames are the branches, those of remotes and the tags of the repository that dir is or lies in,
+// as Options.Ref takes them, each kind sorted. There are none where there is no repository.
+func RefNames(dir string) []string {
+	dir, err := realDirectory(dir)
+	if err != nil {
+		return nil
+	}
+	repo, err := discover(dir, Auth{})
+	if err != nil || repo == nil {
+		return nil
+	}
+	refs, err := repo.allRefs()
+	if err != nil {
+		return nil
+	}
+	remotes := slices.DeleteFunc(refs.short("refs/remotes/"), func(name string) bool { return strings.HasSuffix(name, "/HEAD") })
+	return slices.Concat(refs.short("refs/heads/"), remotes, refs.short("refs/tags/"))
+}
+
 // resolve says what ref means in a repository on the disk; "" is HEAD.
 func (r *repository) resolve(ctx context.Context, ref string) (target, error) {
 	refs, err := r.allRefs()

@@ -30,7 +30,7 @@ func (u *UI) Error(err error) {
 			}
 		}
 		if f.file != "" {
-			commands = append(commands, annotation("error", f.file, f.line, strings.Join(append([]string{f.text}, f.hints...), "\nhint: ")))
+			commands = append(commands, annotation("error", f.file, f.line, Typed(l.typed, strings.Join(append([]string{f.text}, f.hints...), "\nhint: "))))
 		}
 	}
 	u.put(&u.err, lines, commands...)

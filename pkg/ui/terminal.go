@@ -33,6 +33,13 @@ func newStream(w io.Writer, o Options) stream {
 	return s
 }
 
+// Columns is how wide lines on w may be, 0 where nothing limits them: w is no
+// terminal.
+func Columns(w io.Writer, getenv func(string) string) int {
+	s := newStream(w, Options{Getenv: getenv})
+	return s.width()
+}
+
 func (s *stream) write(text string) {
 	if s.w == nil || s.failed != nil || text == "" {
 		return

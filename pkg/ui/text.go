@@ -2,6 +2,7 @@ package ui
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -160,6 +161,28 @@ func fold(prefix, text string, hang, w int) []string {
 		lines = append(lines, wrap(line, columns(prefix), hang, w)...)
 	}
 	return lines
+}
+
+// Fold breaks a line that is wider than width columns between words; what follows
+// hangs at an indentation. width 0 is no limit.
+func Fold(line string, hang, width int) string {
+	return strings.Join(fold("", line, hang, width), "\n")
+}
+
+// Reflow breaks the paragraphs of a text anew where the text has lines of more
+// than width columns; indented lines stay as they are. width 0 is no limit.
+func Reflow(text string, width int) string {
+	if width <= 0 || !slices.ContainsFunc(strings.Split(text, "\n"), func(line string) bool { return columns(line) > width }) {
+		return text
+	}
+	paragraphs := strings.Split(text, "\n\n")
+	for i, p := range paragraphs {
+		if !strings.HasPrefix(p, " ") {
+			p = strings.ReplaceAll(p, "\n", " ")
+		}
+		paragraphs[i] = Fold(p, 0, width)
+	}
+	return strings.Join(paragraphs, "\n\n")
 }
 
 // wrap breaks a line between words so that no part is wider than w columns;

@@ -81,6 +81,19 @@ func TestFold(t *testing.T) {
 	}
 }
 
+func TestReflow(t *testing.T) {
+	const text = "a line of some thirty columns,\nand one.\n\n  kept as\n  it is\n\nthe end"
+	for width, want := range map[int]string{
+		0:  text,
+		30: text,
+		25: "a line of some thirty\ncolumns, and one.\n\n  kept as\n  it is\n\nthe end",
+	} {
+		if got := Reflow(text, width); got != want {
+			t.Errorf("%d columns: got\n%s\nwant\n%s", width, got, want)
+		}
+	}
+}
+
 // Nothing is wider than the terminal, and nothing is lost but spaces.
 func FuzzFold(f *testing.F) {
 	f.Add("  ", "a message that goes on: https://example.com/a/very/long/path\nand more 界界界界", 6, 30)

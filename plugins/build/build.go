@@ -65,11 +65,12 @@ Exit codes: 0 all is rendered · 1 a Kustomization cannot be · 2 could not star
 	f.StringArrayVar(&o.values, "values", nil, "NAME=VALUE: a variable of postBuild.substituteFrom, in place of what the cluster has. May be repeated.")
 	f.BoolVar(&o.showSecrets, "show-secrets", false, "Show the values of Secrets, and whatever else was sealed.")
 	f.StringSliceVar(&o.Allow, "allow", nil, "Codes of checks to override, as errors name them.")
+	cli.Choices(f, "allow", gitops.Overridable...)
 	f.BoolVar(&o.IgnoreMAC, "ignore-mac", false, "Decrypt sealed files whose MAC does not match.")
 	f.BoolVar(&o.looseVars, "no-strict-substitute", false, "Let undefined variables of postBuild be empty, as Flux did before 2.9.")
 	f.IntVar(&o.Concurrency, "concurrency", 16, "Kustomizations that are rendered at the same time, one a processor at most.")
 	f.BoolVar(&o.RemoteBases, "remote-bases", true, "Let a kustomization name bases by URL.")
-	env.Kube.AddFlags(f)
+	env.AddKubeFlags(f)
 	c.Example = strings.ReplaceAll(c.Example, "%[1]s", env.Command("build"))
 	return c
 }
@@ -83,7 +84,7 @@ func (o *Options) complete(c *cobra.Command, env *cli.Env, args []string) error 
 		return cli.Usage(c, "--concurrency %d: want at least 1", o.Concurrency)
 	}
 	for _, code := range o.Allow {
-		if err := cli.OneOf(c, "allow", code, gitops.Overridable...); err != nil {
+		if err := cli.OneOf(c, "allow", code); err != nil {
 			return err
 		}
 	}

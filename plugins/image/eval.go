@@ -39,12 +39,13 @@ cannot be used.`,
 
   # and why?
   %[1]s eval -f policy.yaml --tags tags.txt --explain`),
-		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if len(args) == 1 {
+			if len(args) > 0 {
 				o.name = args[0]
 			}
 			switch {
+			case len(args) > 1:
+				return cli.Usage(c, "want one policy, and these are %d: %s", len(args), strings.Join(args, ", "))
 			case o.file == "" || o.tags == "":
 				return cli.Usage(c, "want a policy and tags: -f POLICY.yaml --tags FILE, - for stdin")
 			case o.file == "-" && o.tags == "-":

@@ -31,7 +31,7 @@ func New(env *cli.Env, newSync func(*cli.Env) *cobra.Command) *cobra.Command {
 		Long: `Read Flux's ImageRepositories, ImagePolicies and ImageUpdateAutomations from a
 repository, list the tags of registries, choose and commit as Flux's controllers do. No
 cluster and no controller is needed.`,
-		Args: cobra.NoArgs,
+		Args: cli.Subcommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newList(env, runList), newPolicy(env, runPolicy), newEval(env, runEval), newUpdate(env, newSync, runUpdate))

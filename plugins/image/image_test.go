@@ -371,7 +371,7 @@ func TestCommandLine(t *testing.T) {
 		{"policy --timeout 0s", "a timeout cannot be negative or zero"},
 		{"policy a/b/c", `"a/b/c" is not NAME or NAMESPACE/NAME`},
 		{"list --path ../x --source .", "is outside of the source"},
-		{"polciy", `unknown command "polciy" for "kubectl gitops image"`},
+		{"polciy", `unknown command "polciy": did you mean policy?`},
 	} {
 		if _, errs, code := run(t, "", strings.Fields(test.args)...); code != 2 || !strings.Contains(errs, test.want) {
 			t.Errorf("%s: %d %s", test.args, code, errs)

@@ -36,7 +36,7 @@ type readOptions struct {
 func (o *readOptions) addFlags(env *cli.Env, f *pflag.FlagSet) {
 	o.Source.AddFlags(f)
 	o.Output.AddFlags(f)
-	env.Kube.AddFlags(f)
+	env.AddKubeFlags(f)
 	f.Lookup("path").Usage = "Directory of the source to read. Default: all of it."
 	_ = f.MarkHidden("name") // complete refuses it
 	f.Lookup("namespace").Usage = "Namespace of names, and of objects whose file says none; default " + cli.DefaultNamespace + "."

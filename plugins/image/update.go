@@ -88,6 +88,7 @@ change · 2 could not start · 130 interrupted.`,
 	f.BoolVar(&o.sync, "sync", false, "Go on with a sync of the cluster to what is there then.")
 	f.StringVar(&o.syncPath, "sync-path", "", "With --sync: entry directory, as sync --path.")
 	f.StringVar(&o.engine, "engine", "auto", "Where a cluster is asked: auto (never beside a live Flux controller), local.")
+	cli.Choices(f, "engine", "auto", "local")
 	f.Lookup("include-suspended").Usage = "Take suspended automations, policies and repositories too."
 	f.BoolVar(&o.interactive, "interactive", false, "Show the diff and ask, on a terminal.")
 	f.StringVar(&o.pushBranch, "push-branch", "", "Branch to push to instead of spec.git.push.branch.")
@@ -107,7 +108,7 @@ func (o *updateOptions) complete(c *cobra.Command, env *cli.Env, args []string) 
 			return cli.Usage(c, "--%s --%s: want one of the two", pair[0], pair[1])
 		}
 	}
-	if err := cli.OneOf(c, "engine", o.engine, "auto", "local"); err != nil {
+	if err := cli.OneOf(c, "engine", o.engine); err != nil {
 		return err
 	}
 	for _, flag := range []string{"dry-run", "no-push", "push-branch"} {

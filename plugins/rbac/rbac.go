@@ -54,7 +54,7 @@ Exit codes: 0 printed · 2 could not start, or the repository has problems.`,
 
   # what would be allowed anew
   %[1]s --path clusters/vps | kubectl diff --server-side -f -`,
-		Args: cobra.NoArgs,
+		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := o.complete(c, env); err != nil {
 				return err
@@ -72,15 +72,18 @@ Exit codes: 0 printed · 2 could not start, or the repository has problems.`,
 	f.BoolVar(&o.IncludeSuspended, "include-suspended", false, "Take suspended Kustomizations too.")
 	f.StringVar(&o.components, "flux-components", "auto", "The Flux controllers in a bootstrap repository: auto (only where one runs already), apply, skip.")
 	f.StringSliceVar(&o.Allow, "allow", nil, "Codes of checks to override, as errors name them.")
+	cli.Choices(f, "allow-delete", gitops.ProtectedKinds...)
+	cli.Choices(f, "flux-components", "auto", "apply", "skip")
+	cli.Choices(f, "allow", gitops.Overridable...)
 	f.BoolVar(&o.IgnoreMAC, "ignore-mac", false, "Decrypt sealed files whose MAC does not match.")
-	env.Kube.AddFlags(f)
+	env.AddKubeFlags(f)
 	c.Example = strings.ReplaceAll(c.Example, "%[1]s", env.Command("rbac"))
 	return c
 }
 
 // complete checks the flags against each other.
 func (o *Options) complete(c *cobra.Command, env *cli.Env) (err error) {
-	if err := cli.OneOf(c, "flux-components", o.components, "auto", "apply", "skip"); err != nil {
+	if err := cli.OneOf(c, "flux-components", o.components); err != nil {
 		return err
 	}
 	for _, kind := range o.AllowDelete {
@@ -89,7 +92,7 @@ func (o *Options) complete(c *cobra.Command, env *cli.Env) (err error) {
 		}
 	}
 	for _, code := range o.Allow {
-		if err := cli.OneOf(c, "allow", code, gitops.Overridable...); err != nil {
+		if err := cli.OneOf(c, "allow", code); err != nil {
 			return err
 		}
 	}

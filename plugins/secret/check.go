@@ -19,6 +19,7 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cli"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/ui"
 )
 
 // checkOptions are the flags of check.
@@ -80,8 +81,8 @@ Exit codes: 0 nothing found · 1 findings · 2 could not or would not start.`,
 				o.paths = []string{"."}
 			}
 			for _, rule := range o.skip {
-				if !slices.Contains(secret.CheckRules, rule) {
-					return cli.Usage(c, "--skip %s: want of %s", rule, strings.Join(secret.CheckRules, ", "))
+				if err := cli.OneOf(c, "skip", rule); err != nil {
+					return err
 				}
 			}
 			return runF(c.Context(), c, env, o)
@@ -90,6 +91,7 @@ Exit codes: 0 nothing found · 1 findings · 2 could not or would not start.`,
 	f := c.Flags()
 	o.Output.AddFlags(f)
 	f.StringSliceVar(&o.skip, "skip", nil, "Rules to leave out, as findings name them.")
+	cli.Choices(f, "skip", secret.CheckRules...)
 	f.BoolVar(&o.history, "history", false, "Look for secrets in clear in the Git history too: every commit that a branch, a tag or HEAD reaches.")
 	f.BoolVar(&o.fix, "fix", false, "Seal again what is sealed too widely, and take out what a server made; all files or none.")
 	f.StringVar(&o.ageKeyFile, "age-key-file", "", "Age identities to open with, besides those that sops finds.")
@@ -405,7 +407,7 @@ func (o *checkOptions) tell(r *run, report CheckReport) error {
 		if f.Commit != "" {
 			at += " in " + f.Commit[:12]
 		}
-		if _, err := fmt.Fprintf(r.env.Out, "%s: %s: %s\n  fix: %s\n", at, f.Rule, f.Message, f.Fix); err != nil {
+		if _, err := fmt.Fprintf(r.env.Out, "%s: %s: %s\n  fix: %s\n", at, f.Rule, f.Message, ui.Typed(r.env.Name, f.Fix)); err != nil {
 			return err
 		}
 	}

@@ -70,7 +70,7 @@ Exit codes: 0 installed, or unchanged · 2 could not or would not.`,
   # a rotation
   %[1]s install-key --add --age-key-file new.agekey
   %[1]s install-key --remove age1old…`),
-		Args: cobra.NoArgs,
+		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.add && o.remove != "" {
 				return cli.Usage(c, "--add and --remove exclude each other: first the one, then the other")
@@ -91,7 +91,7 @@ Exit codes: 0 installed, or unchanged · 2 could not or would not.`,
 	f.BoolVar(&o.add, "add", false, "Keep the keys that are there beside this one.")
 	f.StringVar(&o.remove, "remove", "", "Take the key of this recipient out of the Secret.")
 	f.BoolVar(&o.force, "force", false, "Replace another key, or remove the last one.")
-	env.Kube.AddFlags(f)
+	env.AddKubeFlags(f)
 	return c
 }
 

@@ -57,7 +57,7 @@ With --install the key is put into the cluster too, as install-key does.`,
 
   # one for a cluster, safe from tomorrow's computers
   %[1]s keygen --post-quantum --out production.agekey`),
-		Args: cobra.NoArgs,
+		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.secret != "" && !o.install {
 				return cli.Usage(c, "--secret is for --install")
@@ -72,7 +72,7 @@ With --install the key is put into the cluster too, as install-key does.`,
 	f.BoolVar(&o.rule, "rule", true, "Inside of a Git repository, add a rule for it to .sops.yaml.")
 	f.BoolVar(&o.install, "install", false, "Put the key into the cluster, where it has none yet.")
 	f.StringVar(&o.secret, "secret", "", "With --install: [NAMESPACE/]NAME of the Secret. Default: the one that Kustomizations name.")
-	env.Kube.AddFlags(f)
+	env.AddKubeFlags(f)
 	return c
 }
 

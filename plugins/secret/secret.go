@@ -24,7 +24,7 @@ func New(env *cli.Env) *cobra.Command {
 		Short: "Seal and open secrets with SOPS",
 		Long: `Seal and open the secrets of a repository. Files are SOPS files: what is sealed
 here opens with sops and with Flux, and the other way round.`,
-		Args: cobra.NoArgs,
+		Args: cli.Subcommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newEncrypt(env), newDecrypt(env), newEdit(env), newCreate(env), newKeygen(env), newUpdateKeys(env), newRotate(env), newCheck(env), newInstallKey(env), newGitConfig(env), newGuard(), newTextconv(env), newMergeDriver(env))

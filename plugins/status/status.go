@@ -70,7 +70,7 @@ Exit codes: 0 all ready, or suspended · 1 something is not ready, or there is n
 	o.Output.AddFlags(f, "wide", "name")
 	f.BoolVarP(&o.all, "all-namespaces", "A", false, "The Kustomizations of all namespaces.")
 	f.BoolVarP(&o.watch, "watch", "w", false, "Go on, and print what changes.")
-	env.Kube.AddFlags(f)
+	env.AddKubeFlags(f)
 	return c
 }
 

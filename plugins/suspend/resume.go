@@ -72,6 +72,10 @@ func resume(ctx context.Context, c *cobra.Command, env *cli.Env, o *cli.Plan, dr
 		}
 	}
 	if len(asleep) == 0 {
+		if o.Format != "text" {
+			return u.Sync(gitops.SyncReport{Revision: e.Source.Revision, Result: gitops.Succeeded, DryRun: true,
+				Cluster: gitops.ClusterReport{Context: e.Cluster.Context, Server: e.Cluster.Server}, Root: e.Options.Path})
+		}
 		return nil
 	}
 	e.Options.Names = asleep

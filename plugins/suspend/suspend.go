@@ -35,7 +35,7 @@ kind, beside the inventory. Git is not changed, and an apply does not undo it.`,
 		},
 	}
 	c.Flags().StringVar(&reason, "reason", "", "Why, for whoever looks: sync and status show it.")
-	env.Kube.AddFlags(c.Flags())
+	env.AddKubeFlags(c.Flags())
 	return c
 }
 

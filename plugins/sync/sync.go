@@ -81,6 +81,10 @@ not start · 3 another run holds the root · 130 interrupted.`,
 	f.BoolVar(&o.suspend, "suspend", false, "With --engine local beside a live Flux controller: suspend what is written first, and leave it so.")
 	f.StringVar(&o.dryRun, "dry-run", "none", "server: ask the server what would change, and write nothing; client: only read from it, and compare here; none.")
 	f.Lookup("dry-run").NoOptDefVal = "server"
+	cli.Choices(f, "wait", "true", "spec", "false")
+	cli.Choices(f, "allow-delete", gitops.ProtectedKinds...)
+	cli.Choices(f, "engine", "auto", "local", "flux")
+	cli.Choices(f, "dry-run", "server", "client", "none")
 	f.DurationVar(&o.lockTimeout, "lock-timeout", time.Minute, "How long to wait for another run of the same root to end; 0 does not wait.")
 	f.BoolVar(&o.interactive, "interactive", false, "Show the plan and ask, on a terminal.")
 	c.Example = strings.ReplaceAll(c.Example, "%[1]s", env.Command("sync"))
@@ -89,15 +93,8 @@ not start · 3 another run holds the root · 130 interrupted.`,
 
 // complete checks the flags against each other.
 func (o *Options) complete(c *cobra.Command, env *cli.Env, args []string) error {
-	for _, check := range []struct {
-		flag, value string
-		allowed     []string
-	}{
-		{"wait", o.wait, []string{"true", "spec", "false"}},
-		{"engine", o.engine, []string{"auto", "local", "flux"}},
-		{"dry-run", o.dryRun, []string{"server", "client", "none"}},
-	} {
-		if err := cli.OneOf(c, check.flag, check.value, check.allowed...); err != nil {
+	for _, check := range [][2]string{{"wait", o.wait}, {"engine", o.engine}, {"dry-run", o.dryRun}} {
+		if err := cli.OneOf(c, check[0], check[1]); err != nil {
 			return err
 		}
 	}
