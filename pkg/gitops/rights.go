@@ -21,8 +21,8 @@ import (
 // Access is what an account must be allowed to do for a run.
 type Access struct {
 	plan.Rights
-	// Missing are the namespaces that the rights need and the cluster does not
-	// have: no Role can be made in them.
+	// Missing are the namespaces that the rights and the account need and the
+	// cluster does not have: nothing can be made in them.
 	Missing []string
 	// Others names whose own rights count for a part of the objects: the
 	// ServiceAccounts that are impersonated, and the other clusters.
@@ -51,6 +51,7 @@ type access struct {
 	e *Engine
 	r *Run
 
+	account  flux.Ref
 	readOnly bool
 	hasFlux  bool // once the definitions are written
 	roles    []plan.Change
@@ -63,12 +64,12 @@ type access struct {
 // readOnly is for a diff alone. Of what Options.AllowDelete does not name of
 // ProtectedKinds, nothing may be deleted. A plan that has problems is an error:
 // half of the rights would be missing.
-func (e *Engine) Access(ctx context.Context, readOnly bool) (*Access, error) {
+func (e *Engine) Access(ctx context.Context, account flux.Ref, readOnly bool) (*Access, error) {
 	r, err := e.Plan(ctx)
 	if err != nil {
 		return nil, err
 	}
-	a := &access{e: e, r: r, readOnly: readOnly, hasFlux: r.hasFlux || r.definition(r.Root, schema.GroupKind{Group: flux.KustomizeGroup, Kind: "Kustomization"}) != nil}
+	a := &access{e: e, r: r, account: account, readOnly: readOnly, hasFlux: r.hasFlux || r.definition(r.Root, schema.GroupKind{Group: flux.KustomizeGroup, Kind: "Kustomization"}) != nil}
 	for _, p := range r.Kustomizations {
 		if len(p.Problems) > 0 {
 			q := p.Problems[0]
@@ -362,7 +363,9 @@ func (a *access) grant() {
 // missing finds the namespaces that are not there. One that Git declares and in
 // which nothing is allowed is the run's own to make.
 func (a *access) missing(ctx context.Context) error {
-	for _, ns := range a.Namespaces() {
+	needed := append(a.Namespaces(), a.account.Namespace)
+	slices.Sort(needed)
+	for _, ns := range slices.Compact(needed) {
 		found, err := a.e.Cluster.HasNamespace(ctx, ns)
 		if err != nil {
 			return err

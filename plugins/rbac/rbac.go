@@ -128,7 +128,7 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 	}
 	e.Cache = nil // what is recalled is not rendered
 	e.Events = u.Sink()
-	access, err := e.Access(ctx, o.readOnly)
+	access, err := e.Access(ctx, o.serviceAccount, o.readOnly)
 	if err != nil {
 		return err
 	}
