@@ -91,7 +91,7 @@ never on the disk in clear. It is sealed by the rule of .sops.yaml for the file.
 	const exits = "\n\nExit codes: 0 written · 1 it cannot be sealed · 2 could not or would not start."
 	sub("generic NAME", "A Secret of files, prompts and literals",
 		"Make a Secret of files, directories, prompts and literals."+exits, `  %[1]s create generic db --from-file=./credentials --from-prompt=password
-  printf %%s "$TOKEN" | %[1]s create generic bot --from-file=token=-`, (*createOptions).genericFlags, (*createOptions).generic)
+  printf %s "$TOKEN" | %[1]s create generic bot --from-file=token=-`, (*createOptions).genericFlags, (*createOptions).generic)
 	sub("tls NAME", "A Secret of a certificate and its key",
 		"Make a Secret of type kubernetes.io/tls of a certificate and its private key, which\nmust belong together."+exits,
 		`  %[1]s create tls web --cert=web.crt --key=web.key --out apps/web/tls.yaml`, (*createOptions).tlsFlags, (*createOptions).tls)
