@@ -166,6 +166,11 @@ done`)
 			run("( set -e\n" + env + check + "\n)")
 		}
 	}
+	for _, b := range p.parts {
+		if b.lang == "sh" { // what is typed once
+			run("( cd ~/work\nexport KUBECONFIG=$HOME/kubeconfig SOPS_AGE_KEY_FILE=$HOME/demo/age.key\n" + b.text + ")")
+		}
+	}
 	for id := range want {
 		t.Errorf("docs/ci.md has no %s", id)
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -13,14 +14,30 @@ import (
 // held are the pages that run, each with how many of its blocks are there to be
 // read only, and how many commands it hides from the reader.
 var held = map[string]struct{ read, hidden int }{
-	"../docs/diff.md":            {},
-	"../docs/guide.md":           {hidden: 8},
-	"../docs/image.md":           {read: 1, hidden: 3}, // where markers may stand; a registry, a cluster and a forge
-	"../docs/moving.md":          {read: 3},
-	"../docs/secret.md":          {},
-	"../docs/sync.md":            {read: 1, hidden: 1}, // a container that crashes; another run
-	"../docs/troubleshooting.md": {},
-	"../docs/tutorial.md":        {read: 1},
+	"../CONTRIBUTING.md":          {},
+	"../README.md":                {hidden: 1}, // an editor
+	"../cmd/devcluster/README.md": {},
+	"../docs/build.md":            {},
+	"../docs/container.md":        {hidden: 1}, // pods that are played have no log
+	"../docs/diff.md":             {},
+	"../docs/guide.md":            {hidden: 8},
+	"../docs/image.md":            {read: 1, hidden: 3}, // where markers may stand; a registry, a cluster and a forge
+	"../docs/install.md":          {},
+	"../docs/moving.md":           {read: 3},
+	"../docs/rbac.md":             {},
+	"../docs/secret.md":           {},
+	"../docs/sources.md":          {},
+	"../docs/status.md":           {},
+	"../docs/sync.md":             {read: 1, hidden: 1}, // a container that crashes; another run
+	"../docs/troubleshooting.md":  {},
+	"../docs/tutorial.md":         {},
+}
+
+// sittings are pages that are read one after another at one desk: each in a
+// shell of its own, but with the home and the cluster that the first one has set
+// up, which costs less. Each would run by itself, too.
+var sittings = [][]string{
+	{"../README.md", "../docs/rbac.md", "../docs/status.md", "../docs/sources.md", "../docs/container.md"},
 }
 
 // TestPages does what the pages tell, block by block, each on a cluster of its
@@ -29,25 +46,49 @@ func TestPages(t *testing.T) {
 	if os.Getenv("DEVCLUSTER") == "" {
 		t.Fatal(needCluster)
 	}
-	for file, want := range held {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".md"), func(t *testing.T) {
+	all := slices.Clone(sittings)
+	for file := range held {
+		if !slices.ContainsFunc(sittings, func(pages []string) bool { return slices.Contains(pages, file) }) {
+			all = append(all, []string{file})
+		}
+	}
+	for _, pages := range all {
+		var names []string
+		for _, file := range pages {
+			names = append(names, strings.TrimSuffix(strings.NewReplacer("../", "", "docs/", "", "/", "-").Replace(file), ".md"))
+		}
+		t.Run(strings.Join(names, "+"), func(t *testing.T) {
 			t.Parallel()
-			p, err := readPage(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r := reader{page: p, term: newTerminal(t), update: os.Getenv("UPDATE_PAGES") != ""}
-			err = r.follow()
-			if r.update {
-				r.write(t)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if r.read != want.read || r.hidden != want.hidden {
-				t.Errorf("%s: %d blocks are only read and %d commands are hidden, want %d and %d: a reader can check none of them", file, r.read, r.hidden, want.read, want.hidden)
+			desk := t.TempDir()
+			t.Cleanup(func() { // a page that says how to start one fails before it says how to stop it
+				own := filepath.Join(desk, "home/.local/state/devcluster")
+				if _, err := os.Stat(own); err == nil {
+					_ = exec.Command("devcluster", "down", "--dir", own).Run()
+				}
+			})
+			for _, file := range pages {
+				readHeld(t, file, desk)
 			}
 		})
+	}
+}
+
+// readHeld does what one page tells, at a desk that others may have used.
+func readHeld(t *testing.T, file, desk string) {
+	p, err := readPage(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := reader{page: p, term: openTerminal(t, desk), update: os.Getenv("UPDATE_PAGES") != ""}
+	err = r.follow()
+	if r.update {
+		r.write(t)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := held[file]; r.read != want.read || r.hidden != want.hidden {
+		t.Errorf("%s: %d blocks are only read and %d commands are hidden, want %d and %d: a reader can check none of them", file, r.read, r.hidden, want.read, want.hidden)
 	}
 }
 
@@ -164,8 +205,7 @@ func (r *reader) direct(text string) error {
 			return err
 		}
 		at := filepath.Join(r.term.dir, "registry")
-		if err := r.hide(fmt.Sprintf("export REGISTRY_TOKEN=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \\n')\n"+
-			"REGISTRY_PASSWORD=$REGISTRY_TOKEN demo-registry -user %s -at %s &\nuntil [ -s %s ]; do sleep 0.05; done", args[1], at, at)); err != nil {
+		if err := r.hide(fmt.Sprintf(registry, at, args[1])); err != nil {
 			return err
 		}
 		host, err := os.ReadFile(at)
@@ -191,7 +231,7 @@ func (r *reader) direct(text string) error {
 		if err != nil {
 			return err
 		}
-		return r.hide(fmt.Sprintf("sh '%s' %s", script, args[0]))
+		return r.hide(fmt.Sprintf("[ -e %s/repo ] || sh '%s' %s", args[0], script, args[0]))
 	case "port": // port HOST:PORT: a free one takes its place
 		if err := usage(1); err != nil {
 			return err
@@ -202,15 +242,28 @@ func (r *reader) direct(text string) error {
 		}
 		r.stands(args[0], l.Addr().String())
 		return l.Close()
-	case "shop": // shop URL HOST: the demo repository and its images there, and the key that its secrets are sealed to
-		if err := usage(2); err != nil {
+	case "shop": // shop URL HOST [DIR]: the demo repository and its images there, the key that its secrets are sealed to, and a clone in DIR
+		if len(args) == 2 {
+			args = append(args, "")
+		}
+		if err := usage(3); err != nil {
 			return err
 		}
 		root, err := filepath.Abs("..")
 		if err != nil {
 			return err
 		}
-		return r.hide(fmt.Sprintf(shop, root, filepath.Join(r.term.dir, "shop"), args[0], args[1]))
+		return r.hide(fmt.Sprintf(shop, root, filepath.Join(r.term.dir, "shop"), args[0], args[1], args[2]))
+	case "checkout": // checkout DIR [URL]: this repository, built, in DIR; a clone of URL is one of it
+		if len(args) == 1 {
+			args = append(args, "")
+		}
+		if err := usage(2); err != nil {
+			return err
+		}
+		return r.checkout(args[0], args[1])
+	case "uninstalled": // uninstalled: none of these plugins is on PATH; krew is, and folders for what is installed
+		return r.uninstalled()
 	case "docker": // docker: plays it, for a test has no daemon
 		play, err := filepath.Abs("../testdata/docker.sh")
 		if err != nil {
@@ -233,8 +286,19 @@ func (r *reader) direct(text string) error {
 	return fmt.Errorf("there is no directive %q", name)
 }
 
+// The registry ends with the shell that began it.
+const registry = `at=%s
+if [ ! -e $at.token ]; then
+	od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >$at.token
+	REGISTRY_PASSWORD=$(cat $at.token) demo-registry -user %s -at $at &
+	until [ -s $at ]; do sleep 0.05; done
+fi
+export REGISTRY_TOKEN=$(cat $at.token)
+unset at`
+
 // The images are pushed as they stand in the repository, each of one file.
-const shop = `root=%s dir=%s url=%s host=%s
+const shop = `root=%s dir=%s url=%s host=%s clone=%s
+if [ ! -e $dir ]; then
 DEMO_REGISTRY=$host REGISTRY_PASSWORD=$REGISTRY_TOKEN sh $root/testdata/demo-repo.sh $dir
 git -C $dir/repo push -q $url main
 mkdir -p ~/.config/sops/age
@@ -245,7 +309,9 @@ for image in $(grep -ho "$host/[^ ]*" $dir/repo/apps/*/deployment.yaml | sort -u
 	crane append --new_layer $dir/layer.tar --new_tag $image
 done
 rm ~/.docker/config.json
-unset root dir url host image`
+fi
+[ -z "$clone" ] || [ -e "$clone" ] || git clone -q $url $clone
+unset root dir url host clone image`
 
 // stands lets something else stand for a text of the page.
 func (r *reader) stands(text, here string) {
@@ -260,6 +326,9 @@ func (r *reader) hide(command string) error {
 
 func (r *reader) cluster(context, components string) error {
 	dir := filepath.Join(r.term.dir, "cluster")
+	if _, err := os.Stat(dir); err == nil { // of an earlier page at this desk
+		return r.hide("kubectl config use-context " + context)
+	}
 	if out, err := exec.Command("devcluster", "up", "--components", components, "--dir", dir).CombinedOutput(); err != nil {
 		return fmt.Errorf("devcluster up: %w\n%s", err, out)
 	}

@@ -48,6 +48,7 @@ func TestScripts(t *testing.T) {
 			"gitserver":      gitServer(t),
 			"artifactserver": artifactServer,
 			"pushartifact":   pushArtifact,
+			"released":       released,
 			"notarize":       notarize,
 			"signingkey":     signingKey,
 			"bucketserver":   bucketServer,

@@ -32,17 +32,23 @@ const blockTimeout = 3 * time.Minute
 
 func newTerminal(t *testing.T) *terminal {
 	t.Helper()
-	dir := t.TempDir()
+	return openTerminal(t, t.TempDir())
+}
+
+// openTerminal opens one more where the home may be that of an earlier one.
+func openTerminal(t *testing.T, dir string) *terminal {
+	t.Helper()
 	term := &terminal{t: t, dir: dir, home: filepath.Join(dir, "home"), says: make(chan string, 16)}
 	term.back = []string{term.home, "/home/ada"}
 	if me, err := user.Current(); err == nil {
 		host, _ := os.Hostname()
 		term.back = append(term.back, me.Username+"@"+host, "ada@laptop")
 	}
-	if err := os.Mkdir(term.home, 0o700); err != nil {
+	if err := os.Mkdir(term.home, 0o700); err == nil {
+		term.write("home/.gitconfig", "[user]\n\tname = Ada\n\temail = ada@example.com\n[init]\n\tdefaultBranch = main\n[core]\n\tpager = cat\n")
+	} else if !os.IsExist(err) {
 		t.Fatal(err)
 	}
-	term.write("home/.gitconfig", "[user]\n\tname = Ada\n\temail = ada@example.com\n[init]\n\tdefaultBranch = main\n[core]\n\tpager = cat\n")
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
