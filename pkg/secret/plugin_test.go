@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -22,6 +23,7 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "age-plugin-"+testPlugin {
 		os.Exit(runPlugin())
 	}
+	debug.SetGCPercent(400) // thousands of files are parsed, and none is kept
 	os.Exit(m.Run())
 }
 
