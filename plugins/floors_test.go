@@ -32,7 +32,7 @@ var floors = map[string]struct {
 	"pkg/registry":         {values, "edge: OCI registries"},
 	"pkg/registry/server":  {nil, "tests and the demo: a registry with token authentication"},
 	"pkg/cluster":          {values, "edge: the API server"},
-	"pkg/cloud":            {nil, "edge: the logins of clouds"},
+	"pkg/cloud":            {values, "edge: the logins of clouds"},
 	"pkg/cache":            {nil, "edge: kubectl's cache directory"},
 	"pkg/gitops":           {slices.Concat(values, edge), "engine: the one that sees all of the edge"},
 	"pkg/ui":               {append(values, "pkg/gitops"), "presentation: events and reports, nothing of the edge"},

@@ -14,12 +14,9 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/auth"
 	authutils "github.com/fluxcd/pkg/auth/utils"
-)
 
-// Is reports whether a provider, as a spec.provider names it, is one of the clouds.
-func Is(provider string) bool {
-	return provider == "aws" || provider == "azure" || provider == "gcp"
-}
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
+)
 
 // Error is a cloud that gave no login.
 type Error struct {
@@ -34,13 +31,7 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.err }
 
 // Hint is what to type so that the machine has a login.
-func (e *Error) Hint() string {
-	return map[string]string{
-		"aws":   "aws sso login; or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-		"azure": "az login; or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET",
-		"gcp":   "gcloud auth application-default login; or set GOOGLE_APPLICATION_CREDENTIALS",
-	}[e.Provider]
-}
+func (e *Error) Hint() string { return flux.CloudLogin(e.Provider) }
 
 // Git is what proves to the Git servers of a cloud (CodeCommit, Azure DevOps, Secure Source
 // Manager) who asks, in the keys of Flux's Secrets: bearerToken, or username and password.

@@ -127,11 +127,3 @@ func TestClusterAtGCP(t *testing.T) {
 		t.Errorf("%v", asked)
 	}
 }
-
-func TestIs(t *testing.T) {
-	for provider, want := range map[string]bool{"aws": true, "azure": true, "gcp": true, "generic": false, "github": false, "": false} {
-		if Is(provider) != want {
-			t.Errorf("%q: %v", provider, !want)
-		}
-	}
-}

@@ -120,3 +120,11 @@ func TestOrderFindsCyclesAndMissingNames(t *testing.T) {
 		t.Errorf("what the cluster has is not missing: %v", errs)
 	}
 }
+
+func TestClouds(t *testing.T) {
+	for provider, want := range map[string]bool{"aws": true, "azure": true, "gcp": true, "generic": false, "github": false, "": false} {
+		if IsCloud(provider) != want {
+			t.Errorf("%q: %v", provider, !want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cloud"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
 )
 
@@ -11,7 +12,7 @@ import (
 // spec.provider, aws, azure or gcp, into c; of the Secret the certificates stay.
 // Any other provider changes nothing.
 func CloudLogin(ctx context.Context, url string, c *source.Credentials) error {
-	if !cloud.Is(c.Provider) {
+	if !flux.IsCloud(c.Provider) {
 		return nil
 	}
 	login, err := cloud.Git(ctx, c.Provider, url, c.Proxy)

@@ -85,7 +85,7 @@ func (e *Engine) remote(ctx context.Context, r *Run, k flux.Kustomization) (*clu
 	var c *cluster.Cluster
 	var err error
 	switch {
-	case ref.SecretRef == nil && cloud.Is(data[meta.KubeConfigKeyProvider]):
+	case ref.SecretRef == nil && flux.IsCloud(data[meta.KubeConfigKeyProvider]):
 		var at *cloud.Cluster
 		if at, err = cloud.Kubernetes(ctx, data); err == nil {
 			c, err = e.Cluster.RemoteByLogin(ctx, name, at.Host, at.CA, at.Token)

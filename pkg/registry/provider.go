@@ -12,6 +12,8 @@ import (
 	"github.com/fluxcd/pkg/auth"
 	authutils "github.com/fluxcd/pkg/auth/utils"
 	"github.com/google/go-containerregistry/pkg/authn"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 )
 
 // login gets credentials for image from a cloud, with Flux's own code: what
@@ -115,13 +117,8 @@ func (e *loginError) fix() string {
 	if strings.HasPrefix(e.err.Error(), "invalid ") { // the name of the registry, before anybody is asked
 		return "spec.provider is for registries of that cloud: leave it out"
 	}
-	switch e.provider {
-	case "aws":
-		return "aws sso login; or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; or docker login, and no spec.provider"
-	case "azure":
-		return "az login; or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET; or docker login, and no spec.provider"
-	case "gcp":
-		return "gcloud auth application-default login; or set GOOGLE_APPLICATION_CREDENTIALS; or docker login, and no spec.provider"
+	if login := flux.CloudLogin(e.provider); login != "" {
+		return login + "; or docker login, and no spec.provider"
 	}
 	return "spec.provider is one of generic, aws, azure, gcp"
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/minio/minio-go/v7/pkg/s3utils"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
 )
 
 // s3Client reads one bucket over the S3 API, with the client that Flux has: what an endpoint is, how
@@ -93,7 +95,7 @@ func (b Bucket) login(ctx context.Context, client *http.Client) (*credentials.Cr
 
 func (b Bucket) noLogin(err error) error {
 	return &Error{Where: b.url(), What: "no login at AWS", Why: strings.Join(strings.Fields(err.Error()), " "), err: err,
-		Fix: "aws sso login; or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; or spec.secretRef with accesskey and secretkey"}
+		Fix: flux.CloudLogin("aws") + "; or spec.secretRef with accesskey and secretkey"}
 }
 
 func (c *s3Client) close() { c.http.CloseIdleConnections() }
