@@ -53,12 +53,18 @@ func (u *UI) Build(built []gitops.Built) error {
 		}
 	}
 	if u.o.Output == "json" {
-		text, err := json.MarshalIndent(map[string]any{"apiVersion": "v1", "kind": "List", "items": items}, "", "  ")
+		text, err := asList(items)
 		if err != nil {
 			return err
 		}
-		out.Write(append(text, '\n'))
+		out.Write(text)
 	}
 	u.out.write(out.String())
 	return u.out.err()
+}
+
+// asList is objects as a List in JSON.
+func asList(items []any) ([]byte, error) {
+	text, err := json.MarshalIndent(map[string]any{"apiVersion": "v1", "kind": "List", "items": items}, "", "  ")
+	return append(text, '\n'), err
 }

@@ -2,7 +2,6 @@ package ui
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -43,12 +42,12 @@ func (u *UI) Objects(comment []string, objects []runtime.Object) error {
 		fmt.Fprintf(&out, "---\n%s", text)
 	}
 	if u.o.Output == "json" {
-		out.Reset()
-		text, err := json.MarshalIndent(map[string]any{"apiVersion": "v1", "kind": "List", "items": items}, "", "  ")
+		text, err := asList(items)
 		if err != nil {
 			return err
 		}
-		out.Write(append(text, '\n'))
+		out.Reset()
+		out.Write(text)
 	}
 	u.out.write(out.String())
 	return u.out.err()
