@@ -46,6 +46,7 @@ type task struct {
 // became of it, and so is everything that was written. Once ctx is done nothing
 // more is begun; what has begun is ended and recorded.
 func (e *Engine) Apply(ctx context.Context, r *Run) SyncReport {
+	r.secrets = sync.OnceValues(func() ([]string, error) { return e.secretValues(context.WithoutCancel(ctx), r) })
 	tasks := map[*Planned]*task{}
 	for _, p := range r.Kustomizations {
 		tasks[p] = &task{Planned: p, e: e, r: r, applied: make(chan struct{}), done: make(chan struct{}), live: map[object.ID]*unstructured.Unstructured{}}

@@ -142,6 +142,7 @@ type Run struct {
 	untrusted   *Refused               // why the source at hand cannot be trusted
 
 	applied map[string]*source.Snapshot // commits that the cluster has, nil for one that is not to be had
+	secrets func() ([]string, error)    // secretValues, once
 }
 
 // Planned is what is to be done for one Kustomization.

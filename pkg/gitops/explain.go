@@ -46,7 +46,7 @@ func (t *task) explain(ctx context.Context, err error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return // nobody waits for it any more
 	}
-	secrets, unread := t.e.secretValues(context.WithoutCancel(ctx), t.r)
+	secrets, unread := t.r.secrets()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), explainTimeout)
 	defer cancel()
 	for i, e := range unhealthyIn(err) {
