@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -13,8 +14,8 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
 )
 
-// A rule's name is what people search for, and skip.
-func TestEveryRuleIsDocumented(t *testing.T) {
+// The name of a rule, or of a warning, is what people search for, and skip.
+func TestRulesAndWarningsAreDocumented(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/secret.md")
 	if err != nil {
 		t.Fatal(err)
@@ -23,6 +24,25 @@ func TestEveryRuleIsDocumented(t *testing.T) {
 		if !strings.Contains(string(doc), "| `"+rule+"` |") {
 			t.Errorf("docs/secret.md does not explain %s", rule)
 		}
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\.warn\("([a-z-]+)"`).FindAllStringSubmatch(string(source), -1) {
+			if n++; !strings.Contains(string(doc), "`"+m[1]+"`") {
+				t.Errorf("docs/secret.md does not explain %s, of %s", m[1], file)
+			}
+		}
+	}
+	if n < 12 {
+		t.Errorf("found %d warnings: the pattern no longer fits the code", n)
 	}
 }
 

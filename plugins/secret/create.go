@@ -214,7 +214,7 @@ func (o *createOptions) listed(name string) ([]secret.Change, error) {
 			}
 		}
 		if path == o.addTo {
-			return nil, fmt.Errorf("--add-to %s: has no kustomization.yaml", path)
+			return nil, &hinted{fmt.Errorf("--add-to %s: has no kustomization.yaml", path), `printf 'resources: []\n' >` + filepath.Join(path, "kustomization.yaml")}
 		}
 	}
 	real, before, err := readFile(path)
