@@ -155,6 +155,11 @@ func (e *Engine) checkReferences(ctx context.Context, r *Run) error {
 			return
 		case a.found == nil:
 			missing = fmt.Sprintf("wants %s, which neither this repository nor the cluster has", wants)
+			for _, q := range r.declaredAll {
+				if q.site() == p.site() && !slices.Contains(r.Kustomizations, q) && q.declares(wants) {
+					missing = fmt.Sprintf("wants %s, which the cluster does not have, and %s, which declares it, is not a part of this run", wants, q.Ref)
+				}
+			}
 		default:
 			missing = fmt.Sprintf("wants %s of %s, which has no such key", ref.Key, wants)
 		}
