@@ -35,3 +35,14 @@ func TestNormalizeFindsMisplacedEntries(t *testing.T) {
 		t.Error("the object was changed although fields are unknown")
 	}
 }
+
+func TestDistanceCountsSlips(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"", "abc", 3}, {"apps", "apps", 0}, {"apps", "app", 1}, {"apps", "aps", 1}, {"apps", "epps", 1}, {"apps", "apsp", 1}, {"infra", "infar", 1}, {"kitten", "sitting", 3}} {
+		if got := Distance(c.a, c.b); got != c.want || Distance(c.b, c.a) != c.want {
+			t.Errorf("%q to %q: %d, want %d", c.a, c.b, got, c.want)
+		}
+	}
+}

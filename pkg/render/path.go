@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
 )
 
 // checkPath refuses a spec.path that is not a directory of the source.
@@ -62,33 +64,9 @@ func (s *sourceFS) suggest(name string) string {
 func nearest(name string, candidates []string) string {
 	best, at := "", 1+len(path.Base(name))/3
 	for _, c := range candidates {
-		if n := distance(name, c); n <= at && (best == "" || n < at) {
+		if n := object.Distance(name, c); n <= at && (best == "" || n < at) {
 			best, at = c, n
 		}
 	}
 	return best
-}
-
-// distance counts the letters to change, add, take out or swap with the next
-// one to get from a to b, in bytes.
-func distance(a, b string) int {
-	before, row, next := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		next[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			next[j+1] = min(row[j+1]+1, next[j]+1, row[j]+cost)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				next[j+1] = min(next[j+1], before[j-1]+1)
-			}
-		}
-		before, row, next = row, next, before
-	}
-	return row[len(b)]
 }

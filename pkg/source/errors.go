@@ -8,6 +8,8 @@ import (
 	"os"
 	"regexp"
 	"strings"
+
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
 )
 
 // ErrNoRepository is the error of Open without a Source outside of a Git repository.
@@ -97,32 +99,11 @@ func redact(text string) string {
 func nearest(name string, names []string) string {
 	best, found := max(1, min(3, len(name)/2)), ""
 	for _, n := range names {
-		if d := distance(strings.ToLower(name), strings.ToLower(n)); d <= best && n != name {
+		if d := object.Distance(strings.ToLower(name), strings.ToLower(n)); d <= best && n != name {
 			best, found = d-1, n
 		}
 	}
 	return found
-}
-
-// distance is the number of letters to insert, delete or replace to make b of a (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			substitute := diagonal
-			if a[i-1] != b[j-1] {
-				substitute++
-			}
-			diagonal = row[j]
-			row[j] = min(row[j]+1, row[j-1]+1, substitute)
-		}
-	}
-	return row[len(b)]
 }
 
 // some lists at most n names: "a, b, c and 12 more".
