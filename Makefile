@@ -99,10 +99,15 @@ picture: build tools ## Draw the README's picture anew, from a real run
 	$(GO) run github.com/charmbracelet/freeze@v0.2.2 --language ansi --window --padding 20 --font.family monospace --font.size 13 \
 		--output docs/picture.svg bin/picture.ansi
 
-# Flux's own controllers; a module of its own has their versions. The first build takes minutes.
+# Flux's own controllers, and its CLI; modules of their own have their versions. The first build takes minutes. The CLI
+# embeds the manifests of a release of Flux, which are not in its module and which plugins do not need.
 .PHONY: flux
 flux:
 	cd testdata/flux && $(GO) build -trimpath -ldflags '-s -w' -buildvcs=false -o '$(CURDIR)/bin/' tool
+	cd testdata/fluxcli && $(GO) mod download github.com/fluxcd/flux2/v2 && copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && \
+		cp -r "$$($(GO) list -m -f '{{.Dir}}' github.com/fluxcd/flux2/v2)/." "$$copy" && chmod -R u+w "$$copy" && \
+		mkdir -p "$$copy/cmd/flux/manifests" && echo '{}' >"$$copy/cmd/flux/manifests/none.yaml" && \
+		cd "$$copy" && $(GO) build $(FLAGS) -ldflags '-s -w' -buildvcs=false -o '$(CURDIR)/bin/flux' ./cmd/flux
 
 SOAK ?= 200
 .PHONY: soak
