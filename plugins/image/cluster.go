@@ -53,7 +53,7 @@ func (u *update) knowCluster(ctx context.Context) (err error) {
 	for _, kind := range []string{image.AutomationKind, image.PolicyKind, image.RepositoryKind} {
 		err := u.live.list(ctx, kind, "")
 		if refused := (*cluster.Refusal)(nil); errors.As(err, &refused) {
-			u.warn(image.Problem{Code: "image-unread", Message: fmt.Sprintf("%s of the cluster: %s: no status is written", kind, refused)})
+			u.warn(image.Problem{Code: "image-unread", Message: fmt.Sprintf("%s of the cluster: %s: no status is written", kind, refused), Hint: refused.Fix})
 		} else if err != nil {
 			return err
 		}

@@ -66,7 +66,7 @@ func (s *session) readCluster(ctx context.Context, kinds ...string) (*tree, erro
 		err := l.list(ctx, kind, "")
 		if refused := (*cluster.Refusal)(nil); errors.As(err, &refused) {
 			if err = l.list(ctx, kind, t.namespace); err == nil {
-				s.warn(image.Problem{Code: "image-unread", Message: fmt.Sprintf("%s: read in namespace %s only: %s", kind, t.namespace, refused)})
+				s.warn(image.Problem{Code: "image-unread", Message: fmt.Sprintf("%s: read in namespace %s only: %s", kind, t.namespace, refused), Hint: refused.Fix})
 			}
 		}
 		if err != nil {

@@ -36,20 +36,24 @@ type AutomationReport struct {
 	Problems  []gitops.Problem `json:"problems,omitempty"`
 }
 
-// EditReport is one value that was written.
+// EditReport is one value that was written. Several automations may write the same
+// one, each to a branch or a repository of its own.
 type EditReport struct {
-	File   string `json:"file"`
-	Line   int    `json:"line"`
-	Column int    `json:"column"`
-	Policy string `json:"policy"` // NAMESPACE/NAME
-	Old    string `json:"old"`
-	New    string `json:"new"`
+	File       string `json:"file"`
+	Line       int    `json:"line"`
+	Column     int    `json:"column"`
+	Policy     string `json:"policy"` // NAMESPACE/NAME
+	Old        string `json:"old"`
+	New        string `json:"new"`
+	Automation string `json:"automation"` // NAMESPACE/NAME, whose commit it is in
+	Branch     string `json:"branch"`     // of that commit
 }
 
-// CommitReport is one commit.
+// CommitReport is one commit. An automation makes at most one.
 type CommitReport struct {
 	SHA         string `json:"sha"`
 	Branch      string `json:"branch"`
+	Automation  string `json:"automation"` // NAMESPACE/NAME
 	Pushed      bool   `json:"pushed"`
 	Message     string `json:"message"`
 	PullRequest string `json:"pullRequest,omitempty"` // the address that the server named

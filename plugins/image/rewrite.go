@@ -196,10 +196,16 @@ func (u *update) decide(ctx context.Context) error {
 // outcome is what the commits of a group are.
 type outcome struct {
 	base    *source.Base
-	edits   []image.Edited
+	edits   []edit
 	commits []CommitReport
 	by      []*automation // whose each commit is
 	tell    []func()      // what went wrong, to be told once the attempt counts
+}
+
+// edit is one of an automation.
+type edit struct {
+	image.Edited
+	by *automation
 }
 
 // files are those that were edited, in order.
@@ -267,8 +273,10 @@ func (u *update) commitOne(ctx context.Context, a *automation, done *outcome) er
 	}
 	made := next.Commits()
 	done.base = next
-	done.edits = append(done.edits, edits...)
-	done.commits = append(done.commits, CommitReport{SHA: made[len(made)-1], Branch: next.Branch, Message: message})
+	for _, e := range edits {
+		done.edits = append(done.edits, edit{e, a})
+	}
+	done.commits = append(done.commits, CommitReport{SHA: made[len(made)-1], Branch: next.Branch, Automation: a.Ref.String(), Message: message})
 	done.by = append(done.by, a)
 	return nil
 }

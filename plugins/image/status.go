@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/adler32"
 	"maps"
@@ -16,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/image"
 )
 
@@ -97,7 +99,11 @@ func (u *update) record(ctx context.Context, began time.Time) {
 	}
 	set := func(o *unstructured.Unstructured, controller string, fields map[string]any, ready metav1.Condition, stalled bool) {
 		if err := u.live.SetStatus(ctx, o, controller, fields, ready, stalled); err != nil {
-			u.warn(image.Problem{Code: "image-status", Message: "the status is not written: " + err.Error()})
+			p := image.Problem{Code: "image-status", Message: "the status is not written: " + err.Error()}
+			if refused := (*cluster.Refusal)(nil); errors.As(err, &refused) {
+				p.Hint = refused.Fix
+			}
+			u.warn(p)
 		}
 	}
 	for _, a := range u.ran {

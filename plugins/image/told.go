@@ -19,8 +19,13 @@ func (u *update) tell(g *group, done *outcome) {
 		fmt.Fprintf(&u.text, "branch %s has it already, at %s\n", g.base.Branch, short(g.base.Tip))
 		return
 	}
+	branch := g.base.Branch
+	if u.o.noPush {
+		branch = leftBranch
+	}
 	for _, e := range done.edits {
-		u.report.Edits = append(u.report.Edits, EditReport{File: e.File, Line: e.Line, Column: e.Column, Policy: e.Policy.String(), Old: e.Old, New: e.New})
+		u.report.Edits = append(u.report.Edits, EditReport{File: e.File, Line: e.Line, Column: e.Column, Policy: e.Policy.String(), Old: e.Old, New: e.New,
+			Automation: e.by.Ref.String(), Branch: branch})
 		if !u.o.dryRun {
 			what := u.tree.short(e.Policy)
 			if e.Marker != "" {

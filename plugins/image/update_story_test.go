@@ -188,6 +188,10 @@ func TestOverridesAndBranches(t *testing.T) {
 	}
 	check(t, "stdout", out, "to branch gitops/image-update of "+f.work+"; not pushed: git push origin gitops/image-update:bump")
 	check(t, "left", f.in(f.work, "show", "gitops/image-update:apps/web/web.yaml"), "team/web:10")
+	r, _, _ := f.report("--no-push", "--policy", "web="+host+"/team/web:11", "two")
+	if len(r.Edits) != 1 || r.Edits[0].Branch != leftBranch || r.Edits[0].Automation != "flux-system/two" || r.Commit.Branch != leftBranch || r.Commit.Automation != "flux-system/two" {
+		t.Errorf("what is left in the clone: %+v %+v", r.Edits, r.Commit)
+	}
 	out, _, code = f.update("--push-branch", "other", "--policy", "web="+host+"/team/web:10", "two")
 	if code != 0 || !strings.Contains(out, "to other of") {
 		t.Errorf("%d %s", code, out)
