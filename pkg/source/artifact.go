@@ -56,7 +56,7 @@ func (s *Snapshot) Artifact(c Content) (*Snapshot, error) {
 	if err := t.filter(c.Ignore); err != nil {
 		return nil, err
 	}
-	t.root.seal(s.Commit == "")
+	t.root.seal(s.repo == nil)
 	out.FS = t
 	return &out, nil
 }

@@ -1,7 +1,7 @@
 package source
 
 import (
-	"container/heap"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +21,9 @@ import (
 func (s *Snapshot) Base(ctx context.Context, rev string, exact bool) (*Snapshot, error) {
 	if s.repo == nil {
 		return nil, &Error{Where: s.Dir + s.URL, What: "has no history", Why: "it is no Git repository, so there is nothing to compare with", Fix: "cd into a clone, or --source DIR|URL of a repository"}
+	}
+	if s.Unborn() {
+		return nil, s.noCommits()
 	}
 	b := baseFinder{Snapshot: s, rev: rev}
 	t, err := b.resolve(ctx)
@@ -238,76 +241,26 @@ func (o *objects) whole(ctx context.Context, h plumbing.Hash) bool {
 	return true
 }
 
-// stale marks what lies behind a common ancestor.
-const stale side = 1 << 2
-
 // mergeBase is the best common ancestor of two commits; of several, as after criss-cross merges, the
-// youngest. The history is painted from both ends (commit-reach.c, paint_down_to_common). The error
-// is a plumbing.ErrObjectNotFound where the clone ends before it can be told.
+// youngest. The error is a plumbing.ErrObjectNotFound where the clone ends before it can be told.
 func (r *repository) mergeBase(ctx context.Context, own, other plumbing.Hash) (plumbing.Hash, error) {
 	if own == other {
 		return own, nil
 	}
-	paint := map[plumbing.Hash]side{}
-	queue := &youngest{}
-	open := 0 // of those in the queue, how many are not stale
-	var missing error
-	push := func(h plumbing.Hash, from side) error {
-		if paint[h]|from == paint[h] {
-			return nil
-		}
-		paint[h] |= from
-		c, err := r.objects.commit(h)
-		if errors.Is(err, plumbing.ErrObjectNotFound) {
-			missing = err
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if paint[h]&stale == 0 {
-			open++
-		}
-		heap.Push(queue, reached{c, paint[h]})
-		return nil
-	}
-	if err := errors.Join(push(own, ours), push(other, theirs)); err != nil {
+	p, err := r.paint(ctx, own, other)
+	if err != nil {
 		return plumbing.ZeroHash, err
 	}
-	var found []plumbing.Hash
-	for n := 0; open > 0; n++ {
-		if n%256 == 0 && ctx.Err() != nil {
-			return plumbing.ZeroHash, context.Cause(ctx)
-		}
-		at := heap.Pop(queue).(reached)
-		if at.from&stale == 0 {
-			open--
-		}
-		h := at.commit.Hash
-		if paint[h] != at.from {
-			continue // pushed again since, with more paint
-		}
-		from := at.from
-		if from == both {
-			found = append(found, h)
-			from |= stale
-		}
-		for _, parent := range at.commit.ParentHashes {
-			if err := push(parent, from); err != nil {
-				return plumbing.ZeroHash, err
-			}
-		}
-	}
 	for _, end := range []plumbing.Hash{own, other} {
-		if slices.Contains(found, end) { // whatever else there may be is behind it
+		if slices.Contains(p.common, end) { // whatever else there may be is behind it
 			return end, nil
 		}
 	}
-	if missing != nil {
-		return plumbing.ZeroHash, missing
+	if err := cmp.Or(p.missing, p.behind); err != nil {
+		return plumbing.ZeroHash, err
 	}
-	for _, h := range found {
-		if paint[h]&stale == 0 {
+	for _, h := range p.common {
+		if p.by[h]&stale == 0 {
 			return h, nil
 		}
 	}

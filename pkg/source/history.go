@@ -60,7 +60,7 @@ func (s *Snapshot) Relation(ctx context.Context, recorded string) (Relation, err
 	}
 	m := revisionCommit.FindStringSubmatch(recorded)
 	switch {
-	case s.repo == nil:
+	case s.Commit == "":
 		return Relation{Order: Unknown, Why: "the source at hand has no history"}, nil
 	case m == nil:
 		return Relation{Order: Unknown, Why: recorded + " is not a commit of Git"}, nil
@@ -82,6 +82,11 @@ func (s *Snapshot) Relation(ctx context.Context, recorded string) (Relation, err
 		return Relation{Order: Unknown, Why: "the history between the two is not in this clone, nor at its remote"}, nil
 	}
 	return rel, err
+}
+
+// noCommits is why an Unborn snapshot has no history.
+func (s *Snapshot) noCommits() *Error {
+	return &Error{Where: s.repo.where(), What: "the repository has no commits", Fix: "git add . && git commit"}
 }
 
 // Pushed is how a branch of a remote stands to the commit of a snapshot.
@@ -106,6 +111,9 @@ func (s *Snapshot) Pushed(ctx context.Context, remote, branch string) (Pushed, e
 	p := Pushed{Branch: branch, Relation: Relation{Order: Unknown}}
 	if s.repo == nil {
 		return p, &Error{Where: s.Dir, What: "is no Git repository", Why: "it has no branch to compare with a remote's"}
+	}
+	if s.Unborn() {
+		return p, s.noCommits()
 	}
 	if branch == "" {
 		return p, &Error{Where: s.repo.where(), What: "HEAD is on no branch", Fix: "git switch BRANCH, or --ref BRANCH"}
@@ -341,20 +349,9 @@ func (r *repository) tips(commit string) []plumbing.Hash {
 	return out
 }
 
-// side is who reaches a commit.
-type side uint8
-
-const (
-	ours side = 1 << iota
-	theirs
-	both = ours | theirs
-)
-
-// relation paints the history from both ends, youngest first, until all that is left to look at is
-// common (commit-reach.c, paint_down_to_common). Where clocks were wrong a count may be too high;
-// the order never is.
+// relation counts what each of two commits has in its history and the other has not. Where clocks
+// were wrong a count may be too high; the order never is.
 func (r *repository) relation(ctx context.Context, own, other plumbing.Hash) (Relation, error) {
-	var err error
 	peeled := [2]plumbing.Hash{own, other}
 	for i, h := range peeled {
 		c, err := r.objects.commit(h)
@@ -367,46 +364,15 @@ func (r *repository) relation(ctx context.Context, own, other plumbing.Hash) (Re
 	if own == other {
 		return Relation{Order: Same}, nil
 	}
-	paint := map[plumbing.Hash]side{own: ours, other: theirs}
-	queue := &youngest{}
-	open := 0 // of those in the queue, how many are on one side alone
-	push := func(h plumbing.Hash) error {
-		c, err := r.objects.commit(h)
-		if err != nil {
-			return err
-		}
-		if paint[h] != both {
-			open++
-		}
-		heap.Push(queue, reached{c, paint[h]})
-		return nil
+	p, err := r.paint(ctx, own, other)
+	if err == nil {
+		err = p.missing
 	}
-	if err = errors.Join(push(own), push(other)); err != nil {
+	if err != nil {
 		return Relation{}, err
 	}
-	for n := 0; open > 0; n++ {
-		if n%256 == 0 && ctx.Err() != nil {
-			return Relation{}, context.Cause(ctx)
-		}
-		at := heap.Pop(queue).(reached)
-		if at.from != both {
-			open--
-		}
-		if paint[at.commit.Hash] != at.from {
-			continue // pushed again since, with more paint
-		}
-		for _, parent := range at.commit.ParentHashes {
-			if paint[parent]|at.from == paint[parent] {
-				continue
-			}
-			paint[parent] |= at.from
-			if err := push(parent); err != nil {
-				return Relation{}, err
-			}
-		}
-	}
 	rel := Relation{Order: Diverged}
-	for _, by := range paint {
+	for _, by := range p.by {
 		switch by {
 		case ours:
 			rel.Ahead++
@@ -415,12 +381,88 @@ func (r *repository) relation(ctx context.Context, own, other plumbing.Hash) (Re
 		}
 	}
 	switch {
-	case paint[other] == both:
+	case p.by[other]&both == both:
 		rel.Order, rel.Behind = Descendant, 0
-	case paint[own] == both:
+	case p.by[own]&both == both:
 		rel.Order, rel.Ahead = Ancestor, 0
 	}
 	return rel, nil
+}
+
+// side is who reaches a commit.
+type side uint8
+
+const (
+	ours side = 1 << iota
+	theirs
+	stale // lies behind a common ancestor
+
+	both = ours | theirs
+)
+
+// painted is the history of two commits, as far down as it tells them apart.
+type painted struct {
+	by      map[plumbing.Hash]side
+	common  []plumbing.Hash // reached from both ends, in the order in which they were found
+	missing error           // a plumbing.ErrObjectNotFound where the clone ends before a common ancestor
+	behind  error           // the same, behind one
+}
+
+// paint paints the history from both ends, youngest first, until all that is left to look at lies
+// behind a common ancestor (commit-reach.c, paint_down_to_common).
+func (r *repository) paint(ctx context.Context, own, other plumbing.Hash) (*painted, error) {
+	p := &painted{by: map[plumbing.Hash]side{}}
+	queue := &youngest{}
+	open := 0 // of those in the queue, how many are not stale
+	push := func(h plumbing.Hash, from side) error {
+		if p.by[h]|from == p.by[h] {
+			return nil
+		}
+		p.by[h] |= from
+		c, err := r.objects.commit(h)
+		switch {
+		case errors.Is(err, plumbing.ErrObjectNotFound) && from&stale != 0:
+			p.behind = err
+			return nil
+		case errors.Is(err, plumbing.ErrObjectNotFound):
+			p.missing = err
+			return nil
+		case err != nil:
+			return err
+		}
+		if p.by[h]&stale == 0 {
+			open++
+		}
+		heap.Push(queue, reached{c, p.by[h]})
+		return nil
+	}
+	if err := errors.Join(push(own, ours), push(other, theirs)); err != nil {
+		return nil, err
+	}
+	for n := 0; open > 0; n++ {
+		if n%256 == 0 && ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		at := heap.Pop(queue).(reached)
+		if at.from&stale == 0 {
+			open--
+		}
+		h := at.commit.Hash
+		if p.by[h] != at.from {
+			continue // pushed again since, with more paint
+		}
+		from := at.from
+		if from == both {
+			p.common = append(p.common, h)
+			from |= stale
+		}
+		for _, parent := range at.commit.ParentHashes {
+			if err := push(parent, from); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return p, nil
 }
 
 type reached struct {

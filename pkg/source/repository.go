@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-git/go-billy/v5"
 	"github.com/go-git/go-billy/v5/osfs"
@@ -229,10 +230,53 @@ func (r *repository) snapshot(ctx context.Context, o Options, prefix string) (*S
 	} else {
 		target, err = r.resolve(ctx, o.Ref)
 	}
+	if branch, none := r.unborn(err); none && o.onDisk(r) {
+		return r.beforeCommits(ctx, o, prefix, branch)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return r.snapshotAt(ctx, o, prefix, target)
+}
+
+// onDisk reports whether the files of r's work tree are what is wanted.
+func (o Options) onDisk(r *repository) bool {
+	return o.WorkTree && o.Ref == "" && o.Reference == nil && r.top != ""
+}
+
+// unborn is the branch that the first commit will make; ok is false where err, of
+// resolving HEAD, says anything else than that there is none yet.
+func (r *repository) unborn(err error) (branch string, ok bool) {
+	if !errors.Is(err, plumbing.ErrReferenceNotFound) {
+		return "", false
+	}
+	head, err := r.refs.Reference(plumbing.HEAD)
+	if err != nil || head.Type() != plumbing.SymbolicReference {
+		return "", false
+	}
+	return strings.CutPrefix(head.Target().String(), "refs/heads/")
+}
+
+// beforeCommits reads a work tree of which nothing is committed yet. Its revision has
+// the commit that stands for none in Git.
+func (r *repository) beforeCommits(ctx context.Context, o Options, prefix, branch string) (*Snapshot, error) {
+	t := target{branch: branch, label: branch}
+	s := &Snapshot{
+		Revision: t.revision(plumbing.ZeroHash) + "-dirty", Branch: branch,
+		Dir: r.top, Prefix: prefix, Remotes: r.remotes(), Links: map[string]string{}, repo: r, at: t, options: o,
+	}
+	state, err := r.status(ctx, prefix, nil)
+	if err != nil {
+		return nil, err
+	}
+	s.Dirty, s.Untracked = state.dirty, state.untracked
+	build := &builder{tree: newTree(time.Unix(0, 0).UTC()), links: s.Links}
+	if err := build.workTree(ctx, state); err != nil {
+		return nil, err
+	}
+	build.tree.root.seal(false)
+	s.FS = build.tree
+	return s, nil
 }
 
 func (r *repository) snapshotAt(ctx context.Context, o Options, prefix string, target target) (*Snapshot, error) {
@@ -249,7 +293,7 @@ func (r *repository) snapshotAt(ctx context.Context, o Options, prefix string, t
 	if err != nil {
 		return nil, err
 	}
-	useDisk := o.WorkTree && o.Ref == "" && o.Reference == nil && r.top != ""
+	useDisk := o.onDisk(r)
 	if ok {
 		if err := r.objects.flatten(ctx, sub, "", committed); err != nil {
 			return nil, err

@@ -37,7 +37,7 @@ type Snapshot struct {
 	Revision string
 
 	Branch string // "main"; "" for a tag, a commit, a detached HEAD that no remote branch explains
-	Commit string // 40 hex; "" for a plain directory
+	Commit string // 40 hex; "" for a plain directory, and before the first commit
 	Dir    string // absolute, links resolved: the top of the checkout, or the directory; "" for a remote
 	Prefix string // where the named directory lies below Dir, slashes; "" for the top. FS is rooted there
 
@@ -127,11 +127,15 @@ func (s *Snapshot) Is(url string) bool {
 	return s.URL != "" && SameRepository(s.URL, url)
 }
 
+// Unborn reports whether the snapshot is the work tree of a repository that has no
+// commit yet.
+func (s *Snapshot) Unborn() bool { return s.repo != nil && s.Commit == "" }
+
 // RootCommit is the oldest commit without parents that Commit descends from, 40 hex: the
 // identity of a repository that has no remote. It is "" for a plain directory and where the
 // history is not there in full (a shallow clone, a remote, which is fetched without it).
 func (s *Snapshot) RootCommit(ctx context.Context) (string, error) {
-	if s.repo == nil || s.URL != "" || s.repo.objects.shallow {
+	if s.Commit == "" || s.URL != "" || s.repo.objects.shallow {
 		return "", nil
 	}
 	return s.repo.rootCommit(ctx, s.Commit)

@@ -23,6 +23,9 @@ func (s *Snapshot) Verify(mode string, keys map[string]string) ([]string, error)
 	if s.repo == nil {
 		return refuse("its signature cannot be verified", "it is of no Git repository", "name the Git repository: --source DIR|URL", nil)
 	}
+	if s.Unborn() {
+		return refuse("its signature cannot be verified", "nothing is committed", "git commit -S", nil)
+	}
 	var rings, authorized []string
 	for _, name := range slices.Sorted(maps.Keys(keys)) {
 		if strings.HasSuffix(name, ".sshpub") {
