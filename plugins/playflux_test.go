@@ -23,8 +23,12 @@ import (
 // until the script ends: playflux BAREREPOSITORY. The Lease is renewed; a request
 // (reconcile.fluxcd.io/requestedAt) is first under way, then handled, with main
 // of the repository as the revision, as fluxcd/pkg/runtime and the controllers'
-// reconcilers write it. A Kustomization with the label play=fail fails. Nothing
-// is applied.
+// reconcilers write it. A Kustomization with the label play=fail fails. One with
+// another play does, the first time, what real ones were seen to do: "finalizer" adds
+// the finalizer and nothing else, "conflict" could not write its progress, "cache" has
+// not seen the new artifact, "dependency" not that what it depends on is ready,
+// "another" is asked for by somebody else, and "taken" loses the request. Nothing is
+// applied.
 func playFlux(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 {
 		ts.Fatalf("usage: playflux BAREREPOSITORY")
@@ -43,10 +47,11 @@ func play(client dynamic.Interface, repository string) (stop func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
+		played := map[string]bool{}
 		for ctx.Err() == nil {
 			out, err := exec.CommandContext(ctx, "git", "-C", repository, "rev-parse", "refs/heads/main").Output()
 			if err == nil {
-				playOnce(ctx, client, "main@sha1:"+strings.TrimSpace(string(out)))
+				playOnce(ctx, client, "main@sha1:"+strings.TrimSpace(string(out)), played)
 			}
 			select {
 			case <-ctx.Done():
@@ -84,7 +89,8 @@ func keepLease(client dynamic.Interface) (release func()) {
 	return func() { cancel(); <-ended; hold(context.Background(), "") }
 }
 
-func playOnce(ctx context.Context, client dynamic.Interface, revision string) {
+// playOnce looks at all objects once. played are those whose first time is over.
+func playOnce(ctx context.Context, client dynamic.Interface, revision string, played map[string]bool) {
 	for resource, group := range map[string]string{"gitrepositories": flux.SourceGroup, "kustomizations": flux.KustomizeGroup} {
 		gvr := schema.GroupVersionResource{Group: group, Version: "v1", Resource: resource}
 		list, err := client.Resource(gvr).List(ctx, metav1.ListOptions{})
@@ -102,6 +108,11 @@ func playOnce(ctx context.Context, client dynamic.Interface, revision string) {
 			condition := func(typ, status, reason, message string) any {
 				return map[string]any{"type": typ, "status": status, "reason": reason, "message": message, "lastTransitionTime": now, "observedGeneration": u.GetGeneration()}
 			}
+			if u.GetLabels()["play"] == "finalizer" && len(u.GetFinalizers()) == 0 {
+				patch(ctx, client, gvr, u.GetNamespace(), u.GetName(), "", map[string]any{"metadata": map[string]any{"finalizers": []string{"finalizers.fluxcd.io"}}})
+				patch(ctx, client, gvr, u.GetNamespace(), u.GetName(), "status", map[string]any{"status": map[string]any{"lastHandledReconcileAt": at}})
+				continue
+			}
 			if !underWay(u) {
 				patch(ctx, client, gvr, u.GetNamespace(), u.GetName(), "status", map[string]any{"status": map[string]any{"conditions": []any{
 					condition("Reconciling", "True", "Progressing", "Running health checks"), condition("Ready", "Unknown", "Progressing", "Running health checks")}}})
@@ -110,7 +121,26 @@ func playOnce(ctx context.Context, client dynamic.Interface, revision string) {
 			// The conditions are there a moment before the rest.
 			status := map[string]any{"lastHandledReconcileAt": at, "observedGeneration": u.GetGeneration()}
 			var conditions []any
+			first := ""
+			if name := u.GetNamespace() + "/" + u.GetName(); !played[name] {
+				first, played[name] = u.GetLabels()["play"], true
+			}
 			switch {
+			case first == "conflict":
+				delete(status, "observedGeneration")
+				conditions = []any{condition("Ready", "Unknown", "Progressing", "Reconciliation in progress"), condition("Reconciling", "True", "Progressing", "Reconciliation in progress")}
+			case first == "dependency":
+				delete(status, "observedGeneration")
+				conditions = []any{condition("Ready", "False", "DependencyNotReady", "dependency 'flux-system/a' revision is not up to date")}
+			case first == "cache":
+				conditions = []any{condition("Ready", "True", "ReconciliationSucceeded", "Applied revision: main@sha1:old")}
+				status["lastAppliedRevision"] = "main@sha1:old"
+			case first == "another":
+				patch(ctx, client, gvr, u.GetNamespace(), u.GetName(), "", map[string]any{"metadata": map[string]any{"annotations": map[string]any{flux.RequestKey: "another"}}})
+				continue
+			case first == "taken":
+				patch(ctx, client, gvr, u.GetNamespace(), u.GetName(), "", map[string]any{"metadata": map[string]any{"annotations": map[string]any{flux.RequestKey: nil}}})
+				continue
 			case resource == "gitrepositories":
 				status["artifact"] = map[string]any{"revision": revision, "path": "p", "url": "http://localhost/p", "lastUpdateTime": now, "digest": "sha256:" + strings.Repeat("0", 64)}
 				conditions = []any{condition("Ready", "True", "Succeeded", "stored artifact for revision '"+revision+"'")}

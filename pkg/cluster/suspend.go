@@ -86,15 +86,16 @@ func (c *Cluster) mergePatch(ctx context.Context, r Resource, id object.ID, patc
 }
 
 // Request asks a Flux controller to reconcile an object now, as flux reconcile
-// does: id of any of Flux's kinds, at the time that its status will repeat.
-func (c *Cluster) Request(ctx context.Context, id object.ID, at string) error {
+// does: id of any of Flux's kinds, at the time that its status will repeat. It
+// returns the object as it was before; nil where there is none to ask for.
+func (c *Cluster) Request(ctx context.Context, id object.ID, at string) (before *unstructured.Unstructured, err error) {
 	u, err := c.Get(ctx, id, "v1")
 	if err != nil || u == nil {
-		return err
+		return nil, err
 	}
 	r, err := c.Resolve(u.GroupVersionKind())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return c.mergePatch(ctx, r, id, map[string]any{"metadata": map[string]any{"annotations": map[string]any{flux.RequestKey: at}}})
+	return u, c.mergePatch(ctx, r, id, map[string]any{"metadata": map[string]any{"annotations": map[string]any{flux.RequestKey: at}}})
 }

@@ -2,7 +2,6 @@ package gitops
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,9 +17,6 @@ import (
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
 )
-
-// followEvery is how often a controller's progress is looked at.
-const followEvery = 500 * time.Millisecond
 
 // CheckPushed refuses to ask a live controller for what it cannot see: the
 // commit at hand must be what the branch that the root's GitRepository follows
@@ -42,6 +38,10 @@ func (e *Engine) CheckPushed(ctx context.Context, r *Run) error {
 	git, err := flux.ParseGitRepository(object.Object{Unstructured: live})
 	if err != nil {
 		return err
+	}
+	if e.Source.Unborn() {
+		return &Refused{Code: "not-pushed", Msg: fmt.Sprintf("the Flux controller reads %s, and nothing is committed here", git.Spec.URL),
+			Fix: "git add . && git commit && git push; to apply the work tree from here: --engine local --suspend"}
 	}
 	if e.Source.Commit == "" {
 		return &Refused{Code: "not-pushed", Msg: fmt.Sprintf("the Flux controller reads %s, and what is at hand is a plain directory", git.Spec.URL),
@@ -83,7 +83,7 @@ type follower struct {
 	at string // what each request says, and the status repeats
 
 	mu      sync.Mutex
-	sources map[object.ID]func() error // each is asked once
+	sources map[object.ID]func() (revision string, err error) // each is asked once
 }
 
 // Delegate asks the controllers to reconcile what r plans: the sources first,
@@ -91,7 +91,7 @@ type follower struct {
 // but the requests, and reports as Apply does. Where the controller is ready with
 // the revision of the plan, what was to be written is read back.
 func (e *Engine) Delegate(ctx context.Context, r *Run) SyncReport {
-	f := &follower{e: e, r: r, at: time.Now().UTC().Format(time.RFC3339Nano), sources: map[object.ID]func() error{}}
+	f := &follower{e: e, r: r, at: time.Now().UTC().Format(time.RFC3339Nano), sources: map[object.ID]func() (string, error){}}
 	tasks := map[*Planned]*task{}
 	for _, p := range r.Kustomizations {
 		tasks[p] = &task{Planned: p, e: e, r: r, applied: make(chan struct{}), done: make(chan struct{})}
@@ -123,13 +123,14 @@ func (f *follower) follow(ctx context.Context, t *task, tasks map[*Planned]*task
 		t.end(StatusSkipped, reasonDependency, why)
 		return
 	}
-	if err := f.fetch(ctx, t); err != nil {
+	revision, err := f.fetch(ctx, t)
+	if err != nil {
 		t.report.Problems = errorProblems(err)
 		t.end(StatusFailed, reasonArtifact, err.Error())
 		return
 	}
 	id := object.ID{Group: flux.KustomizeGroup, Kind: "Kustomization", Namespace: t.Namespace, Name: t.Name}
-	s, err := f.request(ctx, t, id, t.Timeout(f.e.Options.Timeout)+f.e.Options.Timeout)
+	s, err := f.request(ctx, t, id, t.Timeout(f.e.Options.Timeout)+f.e.Options.Timeout, func(s outcome) string { return t.stale(s, revision, tasks) })
 	switch {
 	case err != nil:
 		t.report.Problems = errorProblems(err)
@@ -227,99 +228,35 @@ func (f *follower) await(ctx context.Context, t *task, tasks map[*Planned]*task)
 	return ""
 }
 
-// fetch has the source of t fetched by its controller, once for all who share it.
-func (f *follower) fetch(ctx context.Context, t *task) error {
+// fetch has the source of t fetched by its controller, once for all who share it,
+// and returns the revision of its artifact.
+func (f *follower) fetch(ctx context.Context, t *task) (revision string, err error) {
 	kind, ref := t.SourceRef()
 	id := object.ID{Group: flux.SourceGroup, Kind: kind, Namespace: ref.Namespace, Name: ref.Name}
 	f.mu.Lock()
 	once := f.sources[id]
 	if once == nil {
-		once = sync.OnceValue(func() error {
-			s, err := f.request(ctx, t, id, f.e.Options.Timeout)
+		once = sync.OnceValues(func() (string, error) {
+			if kind == sourcev1.ExternalArtifactKind { // whoever makes it is asked by nobody
+				u, err := f.e.Cluster.Get(ctx, id, "v1")
+				if err == nil && u == nil {
+					err = fmt.Errorf("%s: the cluster does not have it", id)
+				}
+				if err != nil {
+					return "", err
+				}
+				return answer(u, "", "").artifact, nil
+			}
+			s, err := f.request(ctx, t, id, f.e.Options.Timeout, func(outcome) string { return "" })
 			if err == nil && !s.ready {
 				err = fmt.Errorf("%s: %s", id, s.message)
 			}
-			return err
+			return s.artifact, err
 		})
 		f.sources[id] = once
 	}
 	f.mu.Unlock()
 	return once()
-}
-
-// outcome is what a controller says of an object once it has done as asked.
-type outcome struct {
-	ready           bool
-	reason, message string
-	applied         string // lastAppliedRevision
-}
-
-// request asks for id to be reconciled, and follows that to its end. t is whose
-// progress it is.
-func (f *follower) request(ctx context.Context, t *task, id object.ID, timeout time.Duration) (outcome, error) {
-	t.e.progress(t.Ref, "asking the Flux controller for "+id.Short())
-	if err := f.e.Cluster.Request(ctx, id, f.at); err != nil {
-		return outcome{}, err
-	}
-	wctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	last := "it has not answered"
-	for {
-		u, err := f.e.Cluster.Get(wctx, id, "v1")
-		switch {
-		case wctx.Err() != nil:
-		case err != nil:
-			return outcome{}, err
-		case u == nil:
-			return outcome{}, fmt.Errorf("%s: the cluster does not have it", id)
-		default:
-			if suspended, _, _ := unstructured.NestedBool(u.Object, "spec", "suspend"); suspended {
-				return outcome{}, fmt.Errorf("%s is suspended: no controller reconciles it", id)
-			}
-			s, ended := answer(u, f.at)
-			if ended {
-				return s, nil
-			}
-			if s.message != "" {
-				last = s.message
-			}
-			t.waiting(id.Short() + ": " + last)
-		}
-		select {
-		case <-wctx.Done():
-			if why := stopped(ctx); why != "" {
-				return outcome{}, errors.New(why + "; the controller goes on by itself")
-			}
-			return outcome{}, fmt.Errorf("%s: the controller has not ended within %s: %s", id, timeout, last)
-		case <-time.After(followEvery):
-		}
-	}
-}
-
-// answer reads what a controller says of u, ended false while it is at it: it
-// has seen the request, looked at the present spec, and come to a Ready.
-func answer(u *unstructured.Unstructured, at string) (s outcome, ended bool) {
-	handled, _, _ := unstructured.NestedString(u.Object, "status", "lastHandledReconcileAt")
-	observed, _, _ := unstructured.NestedInt64(u.Object, "status", "observedGeneration")
-	s.applied, _, _ = unstructured.NestedString(u.Object, "status", "lastAppliedRevision")
-	conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
-	status := ""
-	busy := false
-	for _, c := range conditions {
-		m, _ := c.(map[string]any)
-		switch m["type"] {
-		case readyCondition:
-			status, _ = m["status"].(string)
-			s.reason, _ = m["reason"].(string)
-			s.message, _ = m["message"].(string)
-		case reconcilingCondition:
-			// ProgressingWithRetry is a failure that will be tried again.
-			busy = m["status"] == "True" && m["reason"] == reasonProgress
-		}
-	}
-	s.ready = status == "True"
-	failed := status == "False" // the generation is not noted then
-	return s, handled == at && !busy && (failed || s.ready && observed == u.GetGeneration())
 }
 
 // NeedSuspended are the Kustomizations of r that a live controller would
