@@ -36,6 +36,7 @@ func (e *Engine) Build(ctx context.Context, showSecrets bool) ([]Built, error) {
 		root = e.Options.Given.Path()
 	}
 	e.Events.emit(Event{Type: RunStarted, Message: fmt.Sprintf("root: %s  revision: %s", root, ShortRevision(e.Source.Revision))})
+	e.tellUnborn(r)
 	var err error
 	if e.Options.Given != nil {
 		err = e.given(ctx, r)
@@ -53,6 +54,7 @@ func (e *Engine) Build(ctx context.Context, showSecrets bool) ([]Built, error) {
 	}
 	e.checkSources(r)
 	e.order(r)
+	fields := e.newPasswords(r)
 	var out []Built
 	for _, p := range r.Kustomizations {
 		b := Built{Ref: p.Ref, Path: p.Path(), Problems: p.Problems}
@@ -60,7 +62,7 @@ func (e *Engine) Build(ctx context.Context, showSecrets bool) ([]Built, error) {
 			b.Objects = slices.Clone(p.objects)
 			if !showSecrets {
 				for _, o := range b.Objects {
-					object.ConcealOne(o.Unstructured, p.secrets(o))
+					object.ConcealOne(o.Unstructured, p.secrets(o), fields.of(p, o.GroupVersionKind()))
 				}
 			}
 			slices.SortStableFunc(b.Objects, func(x, y object.Object) int {

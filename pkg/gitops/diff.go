@@ -81,12 +81,8 @@ func (r DiffReport) Failed() bool {
 // Diff reports the plan, object by object. Values of Secrets are masked unless
 // showSecrets.
 func (e *Engine) Diff(r *Run, showSecrets bool) DiffReport {
-	sync := e.newReport(r)
-	out := DiffReport{
-		APIVersion: APIVersion, Kind: "DiffReport", Revision: r.Revision, Base: r.Previous,
-		Cluster: sync.Cluster, Root: sync.Root, Requests: sync.Requests, Warnings: sync.Warnings,
-		Kustomizations: []KustomizationDiffReport{},
-	}
+	kustomizations := []KustomizationDiffReport{}
+	fields := e.newPasswords(r)
 	for _, p := range r.Kustomizations {
 		k := KustomizationDiffReport{Namespace: p.Namespace, Name: p.Name, Path: p.Path(), Status: StatusReady, Changes: []DiffChange{}, Problems: p.Problems}
 		switch {
@@ -95,14 +91,19 @@ func (e *Engine) Diff(r *Run, showSecrets bool) DiffReport {
 		case len(p.Problems) > 0:
 			k.Status, k.Message = StatusFailed, p.Problems[0].Message
 		default:
-			k.Changes = append(k.Changes, e.diffChanges(p, showSecrets)...)
+			k.Changes = append(k.Changes, e.diffChanges(p, fields, showSecrets)...)
 		}
-		out.Kustomizations = append(out.Kustomizations, k)
+		kustomizations = append(kustomizations, k)
 	}
-	return out
+	sync := e.newReport(r)
+	return DiffReport{
+		APIVersion: APIVersion, Kind: "DiffReport", Revision: r.Revision, Base: r.Previous,
+		Cluster: sync.Cluster, Root: sync.Root, Requests: sync.Requests, Warnings: sync.Warnings,
+		Kustomizations: kustomizations,
+	}
 }
 
-func (e *Engine) diffChanges(p *Planned, showSecrets bool) []DiffChange {
+func (e *Engine) diffChanges(p *Planned, fields *passwords, showSecrets bool) []DiffChange {
 	var out []DiffChange
 	for _, c := range slices.Concat(p.Changes, p.Prunes) {
 		if c.Action == plan.Skip && c.Reason == keptByOther {
@@ -110,6 +111,9 @@ func (e *Engine) diffChanges(p *Planned, showSecrets bool) []DiffChange {
 		}
 		if c.Object != nil {
 			c.Secrets = p.secrets(*c.Object)
+		}
+		if c.Action.Writes() {
+			c.Passwords = fields.of(p, c.ID.GroupKind().WithVersion(c.Version))
 		}
 		d := diffChange(&c, showSecrets)
 		if c.Action.Writes() {
@@ -123,7 +127,7 @@ func (e *Engine) diffChanges(p *Planned, showSecrets bool) []DiffChange {
 		out = append(out, d)
 	}
 	for _, r := range p.Removed {
-		for _, d := range e.diffChanges(r, showSecrets) {
+		for _, d := range e.diffChanges(r, fields, showSecrets) {
 			if d.Action == string(plan.Delete) {
 				out = append(out, d)
 			}

@@ -66,17 +66,17 @@ func SensitivePaths(u *unstructured.Unstructured) [][]string {
 }
 
 // Conceal takes out of two states of an object what is not to be shown: the
-// values of a Secret, of the fields that either names as sensitive, and secrets
-// wherever they stand. That such a value differs stays visible. What is still
-// sealed reads "sealed". Either may be nil; both are changed in place.
-func Conceal(before, after *unstructured.Unstructured, secrets []string) {
-	conceal(concealer{}, before, after, secrets)
+// values of a Secret, of the fields that either names as sensitive, of those at
+// paths, and secrets wherever they stand. That such a value differs stays visible.
+// What is still sealed reads "sealed". Either may be nil; both are changed in place.
+func Conceal(before, after *unstructured.Unstructured, secrets []string, paths [][]string) {
+	conceal(concealer{paths: slices.Clone(paths)}, before, after, secrets)
 }
 
 // ConcealOne is Conceal of one object, but for what is still sealed: that stays as
 // it is.
-func ConcealOne(u *unstructured.Unstructured, secrets []string) {
-	conceal(concealer{keepSealed: true}, nil, u, secrets)
+func ConcealOne(u *unstructured.Unstructured, secrets []string, paths [][]string) {
+	conceal(concealer{paths: slices.Clone(paths), keepSealed: true}, nil, u, secrets)
 }
 
 func conceal(c concealer, before, after *unstructured.Unstructured, secrets []string) {

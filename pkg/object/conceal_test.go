@@ -2,6 +2,7 @@ package object
 
 import (
 	"encoding/base64"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -80,7 +81,7 @@ func TestConceal(t *testing.T) {
 				c.before = ""
 			}
 			before, after := parsed(t, c.before), parsed(t, c.after)
-			Conceal(before, after, c.secrets)
+			Conceal(before, after, c.secrets, nil)
 			for i, u := range []*unstructured.Unstructured{before, after} {
 				want := parsed(t, c.want[i])
 				if want == nil {
@@ -96,5 +97,34 @@ func TestConceal(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A schema tells which fields are passwords, below lists and maps of any keys too.
+func TestPasswordPaths(t *testing.T) {
+	schema := parsed(t, `
+kind: Schema
+properties:
+  spec:
+    properties:
+      password: {type: string, format: password}
+      at: {type: string, format: date-time}
+      format: {type: string}
+      users: {items: {properties: {name: {type: string}, token: {format: password}}}}
+      keys: {additionalProperties: {format: password}}
+      list: {items: {format: password}}
+      open: {additionalProperties: true}
+`).Object
+	want := [][]string{{"spec", "keys", "*"}, {"spec", "list", "*"}, {"spec", "password"}, {"spec", "users", "*", "token"}}
+	if got := PasswordPaths(schema); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v\nwant %v", got, want)
+	}
+	u := parsed(t, "kind: Thing\nspec: {password: one, users: [{name: ada, token: two}], keys: {a: three}, list: [four], at: five}\n")
+	Conceal(nil, u, nil, want)
+	if got, _ := yaml.Marshal(u.Object["spec"]); string(got) != "at: five\nkeys:\n  a: '***'\nlist:\n- '***'\npassword: '***'\nusers:\n- name: ada\n  token: '***'\n" {
+		t.Errorf("%s", got)
+	}
+	if got := Redact(parsed(t, "kind: Thing\nspec: {password: one}\n"), `spec.password: Invalid value: "one"`, want...); got != `spec.password: Invalid value: "***"` {
+		t.Error(got)
 	}
 }

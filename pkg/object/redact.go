@@ -10,19 +10,21 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// Redact takes the values of a Secret, and of the fields that an object marks as
-// sensitive, out of a message about it: servers and parsers quote what they
-// refuse. An object whose kind is itself sealed is treated as a Secret.
-func Redact(u *unstructured.Unstructured, msg string) string {
+// Redact takes the values of a Secret, of the fields that an object marks as
+// sensitive, and of those at paths, out of a message about it: servers and parsers
+// quote what they refuse. An object whose kind is itself sealed is treated as a
+// Secret.
+func Redact(u *unstructured.Unstructured, msg string, paths ...[]string) string {
 	if u == nil {
 		return msg
 	}
-	return replace(msg, dataValues(u))
+	return replace(msg, dataValues(u, paths...))
 }
 
-// dataValues are the values that are not to be shown, as far as u itself says.
-func dataValues(u *unstructured.Unstructured) []string {
-	paths := SensitivePaths(u)
+// dataValues are the values that are not to be shown, as far as u itself says, and
+// paths.
+func dataValues(u *unstructured.Unstructured, paths ...[]string) []string {
+	paths = append(slices.Clone(paths), SensitivePaths(u)...)
 	if IsSecret(u.GroupVersionKind().GroupKind()) || strings.HasPrefix(u.GetKind(), "ENC[") {
 		paths = append(paths, []string{"data"}, []string{"stringData"})
 	}

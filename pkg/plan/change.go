@@ -72,6 +72,8 @@ type Change struct {
 	// Secrets are values that are not to be shown, wherever in the object they
 	// stand (see object.Secrets).
 	Secrets []string
+	// Passwords are paths of fields that are not to be shown either.
+	Passwords [][]string
 	// Was names what Live is, in a diff; "" for the object in the cluster.
 	Was string
 }

@@ -30,7 +30,7 @@ func (c Change) Texts(show bool) (before, after string) {
 		old = nil
 	}
 	if !show {
-		object.Conceal(asObject(old), asObject(now), c.Secrets)
+		object.Conceal(asObject(old), asObject(now), c.Secrets, c.Passwords)
 	}
 	return text(old), text(now)
 }
