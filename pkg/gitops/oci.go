@@ -82,11 +82,16 @@ func pull(ctx context.Context, r *registry.Repository, want registry.Ref, s sour
 	return source.Unpack(data, found.Revision(), s.URL)
 }
 
-// ociArtifact is the artifact at hand where the URL names it, else fetched.
+// ociArtifact is the artifact at hand where the URL names it, and the ref does not
+// say another one of that name; else fetched.
 func (e *Engine) ociArtifact(ctx context.Context, r *Run, of flux.Ref, id object.ID, oci flux.OCIRepository) artifact {
 	s := oci.Spec
-	a := artifact{snapshot: e.Source, atHand: e.Source.Is(s.URL)}
-	if !a.atHand {
+	a := artifact{snapshot: e.Source, atHand: e.Source.Is(s.URL) && !e.pinnedArtifact(ctx, r, oci)}
+	if a.atHand {
+		if untrusted := e.verifyAtHand(ctx, r, id, oci); untrusted != nil {
+			return artifact{err: untrusted}
+		}
+	} else {
 		e.progress(of, "fetching "+s.URL)
 		repository, want, err := e.openOCI(ctx, r, id, oci)
 		if err == nil {
@@ -106,14 +111,54 @@ func (e *Engine) ociArtifact(ctx context.Context, r *Run, of flux.Ref, id object
 	return a
 }
 
+// pinnedArtifact is pinned, of an OCIRepository with the URL of the artifact at
+// hand: a tag or a digest that the artifact at hand does not have, a range of
+// versions, or another layer; unless the root's own OCIRepository says the same.
+func (e *Engine) pinnedArtifact(ctx context.Context, r *Run, oci flux.OCIRepository) bool {
+	layer := func(s *sourcev1.OCILayerSelector) string {
+		if s == nil {
+			return ""
+		}
+		return s.MediaType
+	}
+	ref := artifactReference(oci)
+	if r.Root != nil {
+		if kind, name := r.Root.SourceRef(); kind == sourcev1.OCIRepositoryKind {
+			if o, why := e.sourceObject(ctx, r, sourceID(kind, name)); why == nil {
+				root, err := flux.ParseOCIRepository(o)
+				if err == nil && e.Source.Is(root.Spec.URL) && artifactReference(root) == ref && layer(root.Spec.LayerSelector) == layer(oci.Spec.LayerSelector) {
+					return false
+				}
+			}
+		}
+	}
+	tag, digest, named := strings.Cut(e.Source.Revision, "@")
+	if !named {
+		tag, digest = "", e.Source.Revision
+	}
+	same := ref == registry.Ref{Digest: digest} || ref == registry.Ref{Tag: tag}
+	return !same || layer(oci.Spec.LayerSelector) != ""
+}
+
+// artifactReference is spec.ref: what of it counts.
+func artifactReference(oci flux.OCIRepository) registry.Ref {
+	ref := oci.Spec.Reference
+	switch {
+	case ref == nil:
+		return registry.Ref{Tag: "latest"}
+	case ref.Digest != "":
+		return registry.Ref{Digest: ref.Digest}
+	case ref.SemVer != "":
+		return registry.Ref{SemVer: ref.SemVer, Filter: ref.SemverFilter}
+	}
+	return registry.Ref{Tag: firstOf(ref.Tag, "latest")}
+}
+
 // openOCI has the credentials and certificates of an OCIRepository's Secrets, and
 // says what of it is wanted.
 func (e *Engine) openOCI(ctx context.Context, r *Run, id object.ID, oci flux.OCIRepository) (*registry.Repository, registry.Ref, error) {
 	s := oci.Spec
-	var want registry.Ref
-	if ref := s.Reference; ref != nil {
-		want = registry.Ref{Digest: ref.Digest, SemVer: ref.SemVer, Filter: ref.SemverFilter, Tag: ref.Tag}
-	}
+	want := artifactReference(oci)
 	request := registry.Request{Image: strings.TrimPrefix(s.URL, sourcev1.OCIRepositoryPrefix), Of: id.Kind, Insecure: s.Insecure, Provider: s.Provider}
 	if s.Timeout != nil {
 		request.Timeout = s.Timeout.Duration

@@ -114,6 +114,8 @@ func (e *Engine) rememberedSource(ctx context.Context, rec *cluster.Record) (nam
 		return was, was == "root@sha1:"+root, err
 	case strings.HasPrefix(was, "file:"):
 		return was, e.Source.Is("file://" + strings.TrimPrefix(was, "file:")), nil
+	case strings.HasPrefix(was, "oci:"):
+		return was, e.Source.Is("oci://" + strings.TrimPrefix(was, "oci:")), nil
 	case was != "":
 		return was, e.Source.Is("ssh://" + was), nil
 	case rec.Live == nil:
