@@ -29,10 +29,10 @@ func (p *Planned) secrets(o object.Object) []string {
 	return out
 }
 
-// hide keeps variables of p from being shown, those of a Secret, and what an
+// hide keeps variables of p from being shown: all, those of a Secret, and what an
 // object of another kind has from a sealed file.
-func (e *Engine) hide(r *Run, p *Planned, id object.ID, data map[string]string) {
-	all := id.Kind == "Secret"
+func (e *Engine) hide(r *Run, p *Planned, id object.ID, data map[string]string, all bool) {
+	all = all || id.Kind == "Secret"
 	var secrets []string
 	for _, q := range r.Kustomizations {
 		for _, o := range q.objects {

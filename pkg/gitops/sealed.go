@@ -48,9 +48,15 @@ func (e *Engine) openData(p *Planned, keys *secret.Keyring) []Problem {
 				continue
 			}
 			if err != nil {
-				if q, keep := e.sealedEntry(p, o, name, err); !keep {
+				q, keep := e.sealedEntry(p, o, name, err)
+				if !keep {
 					out = append(out, q)
+					continue
 				}
+				if p.closed == nil {
+					p.closed = map[object.ID]bool{}
+				}
+				p.closed[o.ID()] = true
 				continue
 			}
 			data[name] = base64.StdEncoding.EncodeToString(plain)
@@ -66,7 +72,9 @@ func (e *Engine) sealedEntry(p *Planned, o object.Object, name string, err error
 	var sealed secret.Problem
 	if errors.As(err, &sealed) {
 		q.Code, q.Message, q.Hint = sealedCode(sealed), fmt.Sprintf("data.%s: %s", name, sealed.Err), sealed.Hint
-		keep = e.Cluster == nil && e.mayStaySealed(sealed)
+		// What a generator made is named after what it holds.
+		_, manifest := p.rendered.Document(o)
+		keep = e.mayStaySealed(sealed) && (manifest || e.Cluster == nil)
 	}
 	return q, keep
 }

@@ -3,6 +3,7 @@ package gitops
 import (
 	"context"
 	"io/fs"
+	"maps"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -22,6 +23,19 @@ func isSealed(o *unstructured.Unstructured) bool {
 	return sops["mac"] != nil && !staysSealed(o)
 }
 
+// giveKey is what to type where a key is missing.
+const giveKey = "export SOPS_AGE_KEY_FILE=FILE, or --age-key-file FILE"
+
+// closedError is why there is no data of an object: no key at hand opens it.
+type closedError struct{ object object.Object }
+
+func (e *closedError) Error() string {
+	return "is sealed in " + e.object.Where() + ", and no key at hand opens it"
+}
+
+// Hint is what to type.
+func (e *closedError) Hint() string { return giveKey }
+
 // checkSealed refuses, where a cluster is asked, what no key opens and is no
 // manifest: a generator names objects after what they hold, so that without a key
 // even their names are not known.
@@ -30,16 +44,43 @@ func (e *Engine) checkSealed(p *Planned) {
 		return
 	}
 	for _, o := range p.objects {
-		if isSealed(o.Unstructured) || staysSealed(o.Unstructured) {
+		if isSealed(o.Unstructured) || staysSealed(o.Unstructured) || p.closed[o.ID()] {
 			continue
 		}
 		sealed := false
 		leaves(o.Object, nil, func(_ []string, text string) { sealed = sealed || object.Sealed(text) })
 		if sealed {
 			p.problem(reasonBuild, Problem{Code: "sealed-no-key", File: o.File, Line: o.Line, Object: o.ID().String(),
-				Message: "is generated from what no key at hand opens", Hint: "export SOPS_AGE_KEY_FILE=FILE, or --age-key-file FILE"})
+				Message: "is generated from what no key at hand opens", Hint: giveKey})
 		}
 	}
+}
+
+// sealedVariables are the variables of a sealed Secret or ConfigMap that no key at
+// hand opens, for a plan that is only shown: those that the cluster has of it, with
+// a warning; where none is asked each is what it is sealed to.
+func (e *Engine) sealedVariables(ctx context.Context, r *Run, id object.ID, closed *closedError) (map[string]string, error) {
+	if !e.Options.KeepSealed {
+		return nil, closed
+	}
+	if e.Cluster == nil {
+		out := map[string]string{}
+		for _, field := range []string{"data", "stringData"} {
+			m, _, _ := unstructured.NestedStringMap(closed.object.Object, field)
+			maps.Copy(out, m)
+		}
+		return out, nil
+	}
+	live, err := e.lookUp(ctx, id)
+	if err != nil {
+		return nil, nameless(err)
+	}
+	if live == nil {
+		return nil, closed
+	}
+	r.warn(e, Warning{Code: "sealed-variables", File: closed.object.File, Line: closed.object.Line, Object: id.String(),
+		Message: "no key at hand opens it: the variables that it gives are taken as the cluster has them", Hint: closed.Hint()})
+	return decodeData(live), nil
 }
 
 // leaves calls f for each text in v, with its path.
