@@ -33,7 +33,7 @@ func (s *Source) Engine(ctx context.Context, env *Env, o gitops.Options, fieldMa
 	if e.Cluster, err = cluster.Connect(env.Kube, UserAgent()); err != nil {
 		return nil, err
 	}
-	e.Cluster.FieldManager = fieldManager
+	e.Cluster.FieldManager, e.Cluster.RightsCommand = fieldManager, s.rightsCommand("")
 	if s.Path == "" {
 		if err := e.Cluster.Reach(ctx); err != nil {
 			return nil, err
@@ -47,6 +47,7 @@ func (s *Source) Engine(ctx context.Context, env *Env, o gitops.Options, fieldMa
 	if e.Options.Path, err = s.EntryPath(e.Source, e.Cluster.Context); err != nil {
 		return nil, err
 	}
+	e.Cluster.RightsCommand = s.rightsCommand(e.Options.Path)
 	if s.Path != "" {
 		if err := e.Cluster.Reach(ctx); err != nil {
 			return nil, err
@@ -64,7 +65,7 @@ func (s *Source) fromCluster(ctx context.Context, env *Env, e *gitops.Engine, fi
 	if err != nil {
 		return fmt.Errorf("%w, and no cluster to take one from: %s", why, err)
 	}
-	e.Cluster.FieldManager = fieldManager
+	e.Cluster.FieldManager, e.Cluster.RightsCommand = fieldManager, s.rightsCommand("")
 	if err := e.FromCluster(ctx, s.Ref); err != nil {
 		return err
 	}
@@ -72,6 +73,7 @@ func (s *Source) fromCluster(ctx context.Context, env *Env, e *gitops.Engine, fi
 		s.remembered = e.Options.Path
 	}
 	e.Options.Path, err = s.EntryPath(e.Source, e.Cluster.Context)
+	e.Cluster.RightsCommand = s.rightsCommand(e.Options.Path)
 	return err
 }
 

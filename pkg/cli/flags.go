@@ -102,10 +102,14 @@ type Source struct {
 	GitSecret               string
 
 	remembered string // where the cluster says that the root is, "" for nowhere
+	flags      *pflag.FlagSet
+	readOnly   bool // the command only reads from the cluster
+	tellRights bool // kubectl gitops rbac prints what the command must be allowed to do
 }
 
 // AddFlags adds --source and its kin.
 func (s *Source) AddFlags(f *pflag.FlagSet) {
+	s.flags = f
 	f.StringVar(&s.Source, "source", "", "Directory, or https, http, ssh, file, oci or git@host:path URL. Default: the Git repository around the current directory, else the source of the root in the cluster.")
 	f.StringVar(&s.Ref, "ref", "", "Branch, tag, semver range, refs/… or commit. Default: HEAD, or the remote's default branch.")
 	f.StringVar(&s.Path, "path", "", "Entry directory in the source. Default: clusters/<kube context>.")

@@ -81,5 +81,6 @@ func (p *Plan) Complete(c *cobra.Command, env *Env, args []string) error {
 // Engine opens source and cluster; workTree reads the files on the disk rather
 // than the commit.
 func (p *Plan) Engine(ctx context.Context, env *Env, workTree bool) (*gitops.Engine, error) {
+	p.tellRights, p.readOnly = true, p.Guess
 	return p.Source.Engine(ctx, env, p.Options, p.fieldManager, workTree)
 }

@@ -33,6 +33,9 @@ type Cluster struct {
 	FieldManager string
 	// Impersonated is the user as whom everything is asked, "" for oneself.
 	Impersonated string
+	// RightsCommand prints, as one types it, what an account must be allowed to do
+	// for the command at hand: a hint where something is forbidden. "" for none.
+	RightsCommand string
 
 	remote  bool     // not the one at hand: of a spec.kubeConfig
 	self    *Cluster // the same connection as oneself; nil where this is it
@@ -52,6 +55,7 @@ type kinds struct {
 	mapper   meta.ResettableRESTMapper
 	fresh    bool // discovery was asked anew in this run
 	resolved map[schema.GroupVersionKind]Resource
+	schemas  map[schema.GroupVersion]map[string]map[string]any // that were asked for, by their names
 
 	ours   sync.Map // flux.Ref -> true: the name of its ConfigMap is free, or ours
 	narrow sync.Map // Resource -> true: may not be listed in all namespaces at once

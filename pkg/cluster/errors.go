@@ -43,20 +43,11 @@ func (c *Cluster) refusal(err error, verb string, r Resource, id object.ID, u *u
 		return fmt.Errorf("%s: %s: %w", id, verb, err)
 	}
 	e := &Refusal{ID: id, Verb: verb, Err: err}
-	if apierrors.IsForbidden(err) && strings.Contains(err.Error(), "cannot "+verb) {
-		where := "at the cluster scope"
-		if r.Namespaced && id.Namespace != "" {
-			where = "in namespace " + id.Namespace
-		}
-		who, as, or := "this user", "", ", or use --as or --context"
-		if c.Impersonated != "" {
-			who, as, or = c.Impersonated, " --as "+c.Impersonated, ""
-		}
-		e.Reasons = []string{fmt.Sprintf("forbidden: %s may not %s %s %s", who, verb, r.GroupResource(), where)}
-		e.Fix = fmt.Sprintf("kubectl auth can-i %s %s%s%s%s", verb, r.GroupResource(), namespaceFlag(r, id), as, or)
+	if d := denied(err); d != nil {
+		e.Reasons, e.Fix = []string{d.Error()}, c.hint(d)
 		return e
 	}
-	e.Reasons = reasons(status.Status(), u)
+	e.Reasons = reasons(status.Status(), u, c.passwordsOf(u))
 	said := status.Status().Message
 	switch {
 	case IsImmutable(err):
@@ -65,6 +56,8 @@ func (c *Cluster) refusal(err error, verb string, r Resource, id object.ID, u *u
 		e.Fix = fmt.Sprintf("kubectl%s describe resourcequota %s", namespaceFlag(r, id), quotaError.FindStringSubmatch(said)[1])
 	case strings.Contains(said, "failed calling webhook"):
 		e.Fix = "whatever serves this webhook does not answer: " + webhooks
+	case escalationText.MatchString(said):
+		e.Fix = c.granting(escalationText.FindStringSubmatch(said)[1])
 	case strings.Contains(said, "denied the request"):
 		e.Fix = "the rule is that webhook's or policy's; " + webhooks
 	}
@@ -94,7 +87,9 @@ var (
 	strictError = regexp.MustCompile(`(?s)^.*strict decoding error: (.*)$`)
 )
 
-func reasons(s metav1.Status, u *unstructured.Unstructured) []string {
+// reasons are what the server says, without the values of u that are not to be shown:
+// those of fields at paths among them.
+func reasons(s metav1.Status, u *unstructured.Unstructured, paths [][]string) []string {
 	var out []string
 	switch {
 	case typedErrors.MatchString(s.Message):
@@ -113,7 +108,7 @@ func reasons(s metav1.Status, u *unstructured.Unstructured) []string {
 		out = []string{s.Message}
 	}
 	for i := range out {
-		out[i] = object.Redact(u, out[i])
+		out[i] = object.Redact(u, out[i], paths...)
 	}
 	return out
 }
@@ -122,7 +117,11 @@ func reasons(s metav1.Status, u *unstructured.Unstructured) []string {
 // was asked.
 func MayNot(err error) bool {
 	var no *Refusal
-	return errors.As(err, &no) && apierrors.IsForbidden(no.Err) && strings.Contains(no.Err.Error(), "cannot "+no.Verb)
+	if !errors.As(err, &no) {
+		return false
+	}
+	d := denied(no.Err)
+	return d != nil && d.verb == no.Verb
 }
 
 // IsImmutable reports whether the server refused because a field cannot be

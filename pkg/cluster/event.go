@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -48,7 +47,7 @@ func (c *Cluster) Event(ctx context.Context, ref flux.Ref, live *unstructured.Un
 		return err
 	}
 	if _, err := c.at(events, ref.Namespace).Create(ctx, &unstructured.Unstructured{Object: m}, metav1.CreateOptions{FieldManager: managerName}); err != nil {
-		return fmt.Errorf("an Event for %s: %w", ref, err)
+		return c.about("an Event for "+ref.String(), err)
 	}
 	return nil
 }

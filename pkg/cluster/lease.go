@@ -119,7 +119,7 @@ func (c *Cluster) LockState(ctx context.Context, root flux.Ref) (LockState, erro
 	case apierrors.IsNotFound(err):
 		return LockState{}, nil
 	case err != nil:
-		return LockState{}, lockError(root, "get", err)
+		return LockState{}, c.lockError(root, "get", err)
 	}
 	l, err := toLease(u)
 	if err != nil {
@@ -180,7 +180,7 @@ func (c *Cluster) Lock(ctx context.Context, root flux.Ref, holder string, seen L
 			failed++ // nobody knows whether it was taken
 			continue
 		case err != nil:
-			return nil, lockError(root, "take", err)
+			return nil, c.lockError(root, "take", err)
 		}
 		return c.held(root, l, asked, !seen.sameAs(now)), nil
 	}
@@ -336,11 +336,10 @@ func (l *Lock) renew(ctx context.Context, stop <-chan struct{}, lose context.Can
 	}
 }
 
-func lockError(root flux.Ref, verb string, err error) error {
+func (c *Cluster) lockError(root flux.Ref, verb string, err error) error {
 	where := fmt.Sprintf("lease/%s in %s", RecordName(root), root.Namespace)
 	if apierrors.IsForbidden(err) {
-		return &Error{What: fmt.Sprintf("%s, which keeps two runs apart: this user may not %s it", where, verb), Why: err,
-			Fix: fmt.Sprintf("kubectl -n %s create role gitops-lock --verb=get,create,update --resource=leases.coordination.k8s.io, and bind it to this user", root.Namespace)}
+		return c.about(where+", which keeps two runs apart", err)
 	}
 	return fmt.Errorf("%s: %s: %w", where, verb, err)
 }

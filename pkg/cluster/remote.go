@@ -53,7 +53,10 @@ func (c *Cluster) HasServiceAccount(ctx context.Context, namespace, name string)
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
-	return err == nil, err
+	if err != nil {
+		return false, c.about(fmt.Sprintf("serviceaccount/%s in %s", name, namespace), err)
+	}
+	return true, nil
 }
 
 // Remote connects to the cluster of a kubeconfig that somebody keeps in a
@@ -119,7 +122,7 @@ func (c *Cluster) RemoteByToken(ctx context.Context, name, namespace string, dat
 	}}
 	answer, err := c.at(serviceAccounts, namespace).Create(ctx, request, metav1.CreateOptions{}, "token")
 	if err != nil {
-		return nil, fmt.Errorf("a token of serviceaccount/%s in %s: %w", account, namespace, err)
+		return nil, c.about(fmt.Sprintf("a token of serviceaccount/%s in %s", account, namespace), err)
 	}
 	token, _, _ := unstructured.NestedString(answer.Object, "status", "token")
 	config := &rest.Config{Host: address, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{CAData: []byte(data[meta.KubeConfigKeyCACert])}}

@@ -119,7 +119,7 @@ func (c *Cluster) Load(ctx context.Context, ref flux.Ref) (*Record, error) {
 		case apierrors.IsNotFound(err):
 			live = nil
 		case err != nil:
-			return nil, fmt.Errorf("%s: %w", ref, err)
+			return nil, c.about(ref.String(), err)
 		}
 	}
 	cm, err := c.ownConfigMap(ctx, ref)
@@ -138,7 +138,7 @@ func (c *Cluster) ownConfigMap(ctx context.Context, ref flux.Ref) (*unstructured
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("configmap/%s%s in %s: %w", recordPrefix, ref.Name, ref.Namespace, err)
+		return nil, c.about(fmt.Sprintf("configmap/%s in %s", RecordName(ref), ref.Namespace), err)
 	}
 	if cm.GetLabels()[managedBy] != managedByUs {
 		return nil, fmt.Errorf("configmap/%s in %s is not ours (label %s is not %s): its name is needed for the inventory of %s",
@@ -174,7 +174,10 @@ func (c *Cluster) Records(ctx context.Context, namespace string) ([]*Record, err
 		at(flux.Ref{Namespace: u.GetNamespace(), Name: strings.TrimPrefix(u.GetName(), recordPrefix)}).cm = u
 		return nil
 	})
-	if err != nil {
+	switch {
+	case apierrors.IsForbidden(err):
+		return nil, c.about("the records of Kustomizations", err)
+	case err != nil:
 		return nil, c.unreachable(err)
 	}
 	refs := slices.SortedFunc(maps.Keys(found), func(a, b flux.Ref) int {
@@ -290,7 +293,7 @@ func (c *Cluster) Save(ctx context.Context, k flux.Kustomization, status kustomi
 			return nil
 		}
 		if !apierrors.IsNotFound(err) {
-			return fmt.Errorf("%s: store the inventory: %w", ref, err)
+			return c.about(ref.String()+": store the inventory", err)
 		}
 	}
 	return c.saveConfigMap(ctx, k, status, inv, notes)
@@ -341,7 +344,7 @@ func (c *Cluster) SaveOutcome(ctx context.Context, ref flux.Ref, status kustomiz
 			return nil
 		}
 		if !apierrors.IsNotFound(err) {
-			return fmt.Errorf("%s: store the status: %w", ref, err)
+			return c.about(ref.String()+": store the status", err)
 		}
 	}
 	text, err := json.Marshal(status)
@@ -354,7 +357,7 @@ func (c *Cluster) SaveOutcome(ctx context.Context, ref flux.Ref, status kustomiz
 	}
 	_, err = c.send(ctx, configMaps, ref.Namespace, recordPrefix+ref.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: managerName})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("%s: store the status: %w", ref, err)
+		return c.about(ref.String()+": store the status", err)
 	}
 	return nil
 }
@@ -410,12 +413,12 @@ func (c *Cluster) saveConfigMap(ctx context.Context, k flux.Kustomization, statu
 			return err
 		}
 		if err := apply(); err != nil {
-			return fmt.Errorf("%s: store the inventory: %w", ref, err)
+			return c.about(ref.String()+": store the inventory", err)
 		}
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("%s: store the inventory: %w", ref, err)
+		return c.about(ref.String()+": store the inventory", err)
 	}
 	return nil
 }
@@ -427,7 +430,7 @@ func (c *Cluster) makeNamespace(ctx context.Context, name string) error {
 	}}
 	_, err := c.at(namespaces, "").Create(ctx, ns, metav1.CreateOptions{FieldManager: managerName})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("namespace/%s, to keep the record of its Kustomizations in: %w", name, err)
+		return c.about(fmt.Sprintf("namespace/%s, to keep the record of its Kustomizations in", name), err)
 	}
 	return nil
 }
@@ -437,7 +440,7 @@ func (c *Cluster) makeNamespace(ctx context.Context, name string) error {
 func (c *Cluster) DropConfigMap(ctx context.Context, ref flux.Ref) error {
 	err := c.at(configMaps, ref.Namespace).Delete(ctx, recordPrefix+ref.Name, metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("configmap/%s%s in %s: %w", recordPrefix, ref.Name, ref.Namespace, err)
+		return c.about(fmt.Sprintf("configmap/%s in %s", RecordName(ref), ref.Namespace), err)
 	}
 	return nil
 }

@@ -90,7 +90,7 @@ func TestReasonsAreTakenApart(t *testing.T) {
 			`data.a: expected string, got &value.valueUnstructured{Value:"***"}`},
 		{`admission webhook "x" denied the request: no`, `admission webhook "x" denied the request: no`},
 	} {
-		if got := strings.Join(reasons(metav1.Status{Message: c.message}, secret), "|"); got != c.want {
+		if got := strings.Join(reasons(metav1.Status{Message: c.message}, secret, nil), "|"); got != c.want {
 			t.Errorf("got  %s\nwant %s", got, c.want)
 		}
 	}

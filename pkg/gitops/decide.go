@@ -49,7 +49,7 @@ func (e *Engine) decideAll(ctx context.Context, r *Run) error {
 				continue // its fields were refused already, with a better word for them
 			}
 			g.Go(func() error {
-				if e.Options.KeepSealed && isSealed(c.Object.Unstructured) {
+				if e.Options.KeepSealed && (isSealed(c.Object.Unstructured) || p.closed[c.ID]) {
 					return e.decideSealed(gctx, r, p, c)
 				}
 				var err error

@@ -375,8 +375,8 @@ func (e *Engine) keys(ctx context.Context, r *Run, p *Planned) *secret.Keyring {
 	}
 	where := fmt.Sprintf("secret/%s in %s", d.SecretRef.Name, p.Namespace)
 	data, why := e.data(ctx, r, object.ID{Kind: "Secret", Namespace: p.Namespace, Name: d.SecretRef.Name})
-	if why != "" {
-		return e.Keys.WithMissing(where, why)
+	if why != nil {
+		return e.Keys.WithMissing(where, why.Error())
 	}
 	bytes := make(map[string][]byte, len(data))
 	for k, v := range data {
@@ -400,7 +400,7 @@ func (e *Engine) sealedProblems(p *Planned) []Problem {
 		var key *secret.KeyError
 		if errors.As(s.Err, &key) {
 			if s.Kind == secret.NoKey {
-				q.Hint = "export SOPS_AGE_KEY_FILE=FILE, or --age-key-file FILE"
+				q.Hint = giveKey
 				if d := p.Spec.Decryption; d != nil && d.SecretRef != nil {
 					q.Hint += fmt.Sprintf("; for a key in the cluster: kubectl gitops secret install-key --secret %s/%s --age-key-file FILE", p.Namespace, d.SecretRef.Name)
 				}
@@ -433,11 +433,7 @@ func buildProblems(p *Planned, err error) []Problem {
 	if errors.As(err, &re) {
 		return []Problem{{Code: "build", File: re.File, Line: re.Line, Object: re.Object, Message: re.Msg, Hint: re.Fix}}
 	}
-	problem := Problem{Code: "build", Message: err.Error()}
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
-		problem.Hint = hinted.Hint()
-	}
+	problem := Problem{Code: "build", Message: err.Error(), Hint: hintOf(err)}
 	if errors.Is(err, fs.ErrNotExist) && problem.Hint == "" {
 		problem.Hint = "commit the file, or take the reference out"
 	}

@@ -181,7 +181,8 @@ type Planned struct {
 	sums      map[object.ID]cache.Sum // of what is declared
 	files     *secret.FS
 	rendered  *render.Result
-	objects   []object.Object // what is declared, with owner labels, normalized
+	objects   []object.Object    // what is declared, with owner labels, normalized
+	closed    map[object.ID]bool // Secrets with an entry that no key at hand opens
 	record    *cluster.Record
 	digest    string
 	moves     map[object.ID]*Planned      // stale objects that another Kustomization of the run declares now
@@ -279,6 +280,7 @@ func (e *Engine) Plan(ctx context.Context) (*Run, error) {
 		e.Events.emit(Event{Type: RunStarted, Message: fmt.Sprintf("cluster: %s (%s)  root: %s  revision: %s",
 			e.Cluster.Context, e.Cluster.Server, e.Options.Path, ShortRevision(e.Source.Revision))})
 	}
+	e.tellUnborn(r)
 	var err error
 	if r.hasFlux, err = e.Cluster.HasKustomizations(); err != nil {
 		return nil, err

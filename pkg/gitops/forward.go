@@ -23,8 +23,12 @@ func (e *Engine) checkForward(ctx context.Context, r *Run, p *Planned) error {
 	}
 	if e.Source.Commit == "" {
 		if strings.Contains(was, "sha1:") {
+			what := "a plain directory"
+			if e.Source.Unborn() {
+				what = "a repository without a commit"
+			}
 			r.warn(e, Warning{Code: "no-history", Object: r.Root.Ref.String(),
-				Message: fmt.Sprintf("the cluster is at %s, and a plain directory has no history: it may be older", ShortRevision(was))})
+				Message: fmt.Sprintf("the cluster is at %s, and %s has no history: it may be older", ShortRevision(was), what)})
 		}
 		return nil
 	}

@@ -49,8 +49,8 @@ func (e *Engine) FromCluster(ctx context.Context, ref string) error {
 	kind, name := k.SourceRef()
 	id := sourceID(kind, name)
 	o, why := e.sourceObject(ctx, r, id)
-	if why != "" && kind != sourcev1.ExternalArtifactKind {
-		return &Refused{Code: "no-source", Msg: fmt.Sprintf("%s, the source of %s: %s", id, k.Ref, why), Fix: elsewhere}
+	if why != nil && kind != sourcev1.ExternalArtifactKind {
+		return &Refused{Code: "no-source", Msg: fmt.Sprintf("%s, the source of %s: %s", id, k.Ref, why), Fix: firstOf(hintOf(why), elsewhere)}
 	}
 	e.progress(k.Ref, "fetching "+id.String())
 	if ref != "" && (kind == sourcev1.BucketKind || kind == sourcev1.ExternalArtifactKind) {

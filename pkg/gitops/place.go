@@ -2,7 +2,6 @@ package gitops
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -29,10 +28,7 @@ func (e *Engine) place(ctx context.Context, r *Run, p *Planned) {
 			code, field = "service-account", "spec.serviceAccountName"
 		}
 		q := p.fieldProblem(code, field, err.Error())
-		var hinted interface{ Hint() string }
-		if errors.As(err, &hinted) {
-			q.Hint = hinted.Hint()
-		}
+		q.Hint = hintOf(err)
 		p.problem(reasonFailed, q)
 		return
 	}
@@ -79,8 +75,8 @@ func (e *Engine) remote(ctx context.Context, r *Run, k flux.Kustomization) (*clu
 		return c, nil
 	}
 	data, why := e.data(ctx, r, id)
-	if why != "" {
-		return nil, fmt.Errorf("%s: %s", id, why)
+	if why != nil {
+		return nil, fmt.Errorf("%s: %w", id, why)
 	}
 	var c *cluster.Cluster
 	var err error

@@ -256,10 +256,7 @@ func errorProblems(err error) []Problem {
 	if errors.As(err, &sick) {
 		p.Code, p.Object, p.Message, p.Detail = "unhealthy", sick.id.String(), sick.why, strings.Join(sick.detail, "\n")
 	}
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
-		p.Hint = hinted.Hint()
-	}
+	p.Hint = hintOf(err)
 	return []Problem{p}
 }
 

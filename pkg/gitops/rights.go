@@ -151,7 +151,7 @@ func (a *access) place(ctx context.Context, p *Planned) {
 	case ref != nil:
 		a.Others = append(a.Others, "the user of the cluster of "+p.Ref.String())
 		if ref.ConfigMapRef != nil {
-			if data, why := a.e.data(ctx, a.r, object.ID{Kind: "ConfigMap", Namespace: p.Namespace, Name: ref.ConfigMapRef.Name}); why == "" {
+			if data, why := a.e.data(ctx, a.r, object.ID{Kind: "ConfigMap", Namespace: p.Namespace, Name: ref.ConfigMapRef.Name}); why == nil {
 				a.Add(p.Namespace, tokens, data["serviceAccountName"], "create")
 			}
 		}

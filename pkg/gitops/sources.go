@@ -33,15 +33,11 @@ func (e *sourceError) Hint() string { return e.hint }
 
 // sourceFailed is err as what became of the source id.
 func sourceFailed(id object.ID, code string, err error) *sourceError {
-	e := &sourceError{code: code, message: id.String() + ": " + err.Error()}
+	e := &sourceError{code: code, message: id.String() + ": " + err.Error(), hint: hintOf(err)}
 	if already := (*sourceError)(nil); errors.As(err, &already) && already.code != "" {
 		if e.code = already.code; strings.HasPrefix(already.message, id.String()) {
 			return already
 		}
-	}
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
-		e.hint = hinted.Hint()
 	}
 	return e
 }
@@ -102,7 +98,9 @@ func (e *Engine) artifact(ctx context.Context, r *Run, of flux.Ref, id object.ID
 	}
 	var a artifact
 	switch o, why := e.sourceObject(ctx, r, id); {
-	case why != "":
+	case errors.As(why, new(*Refused)):
+		a = fail("no-source", why)
+	case why != nil:
 		a = artifact{err: &sourceError{"no-source", fmt.Sprintf("%s is missing: %s", id, why), "declare it, or name the root's own source in sourceRef"}}
 	case id.Kind == sourcev1.GitRepositoryKind:
 		git, err := flux.ParseGitRepository(o)
@@ -137,21 +135,21 @@ func (e *Engine) artifact(ctx context.Context, r *Run, of flux.Ref, id object.ID
 
 // sourceObject is the source that some Kustomization of the run declares, else
 // the one in the cluster. why says why there is none.
-func (e *Engine) sourceObject(ctx context.Context, r *Run, id object.ID) (o object.Object, why string) {
+func (e *Engine) sourceObject(ctx context.Context, r *Run, id object.ID) (o object.Object, why error) {
 	if o, ok := e.declared(ctx, r, id); ok {
-		return o, ""
+		return o, nil
 	}
 	if e.Cluster == nil {
-		return o, "Git does not have it, and no cluster is asked"
+		return o, errors.New("Git does not have it, and no cluster is asked")
 	}
 	live, err := e.lookUp(ctx, id)
-	switch {
-	case err != nil:
-		return o, err.Error()
-	case live == nil:
-		return o, "neither Git nor the cluster has it"
+	if err == nil && live == nil {
+		err = errors.New("neither Git nor the cluster has it")
 	}
-	return object.Object{Unstructured: live}, ""
+	if err != nil {
+		return o, nameless(err)
+	}
+	return object.Object{Unstructured: live}, nil
 }
 
 // gitArtifact is the repository at hand where the URL names it, and the ref does
@@ -193,7 +191,7 @@ func (e *Engine) pinned(ctx context.Context, r *Run, git flux.GitRepository) boo
 	}
 	if r.Root != nil {
 		if kind, name := r.Root.SourceRef(); kind == sourcev1.GitRepositoryKind {
-			if o, why := e.sourceObject(ctx, r, sourceID(kind, name)); why == "" {
+			if o, why := e.sourceObject(ctx, r, sourceID(kind, name)); why == nil {
 				root, err := flux.ParseGitRepository(o)
 				if err == nil && e.Source.Is(root.Spec.URL) && reference(root) == ref {
 					return false
@@ -319,14 +317,14 @@ func (e *Engine) suspendedAt(ctx context.Context, r *Run, id object.ID, inGit bo
 func (e *Engine) sourceSecret(ctx context.Context, r *Run, namespace string, ref *meta.LocalObjectReference, use string) (map[string]string, error) {
 	id := object.ID{Kind: "Secret", Namespace: namespace, Name: ref.Name}
 	data, why := e.data(ctx, r, id)
-	if why == "not found" {
+	if why == errNotFound {
 		if found, ok := e.secretFile(id); ok {
 			return found, nil
 		}
-		why = "neither the cluster nor the source at hand has it"
+		why = errors.New("neither the cluster nor the source at hand has it")
 	}
-	if why != "" {
-		return nil, &sourceError{"", fmt.Sprintf("%s in %s: %s", use, id, why), fmt.Sprintf("kubectl -n %s get secret %s", namespace, ref.Name)}
+	if why != nil {
+		return nil, &sourceError{"", fmt.Sprintf("%s in %s: %s", use, id, why), firstOf(hintOf(why), fmt.Sprintf("kubectl -n %s get secret %s", namespace, ref.Name))}
 	}
 	return data, nil
 }
@@ -341,7 +339,7 @@ func (e *Engine) settleRoot(ctx context.Context, r *Run, root *Planned) (changed
 		return false, nil
 	}
 	o, why := e.sourceObject(ctx, r, id)
-	if why != "" {
+	if why != nil {
 		return false, nil
 	}
 	refuse := func(f *sourceError) *Refused { return &Refused{Code: f.code, Msg: f.message, Fix: f.hint} }

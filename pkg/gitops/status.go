@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -52,6 +53,10 @@ func Status(ctx context.Context, c *cluster.Cluster, namespace string, names []f
 		Cluster: ClusterReport{Context: c.Context, Server: c.Server}}
 	if len(names) == 0 {
 		records, err := c.Records(ctx, namespace)
+		if apierrors.IsForbidden(err) {
+			return report, &Refused{Code: "refused", Msg: err.Error(),
+				Fix: "kubectl gitops status NAME, which takes get alone: kubectl gitops rbac --read-only prints the rights; or use --as or --context"}
+		}
 		if err != nil {
 			return report, err
 		}

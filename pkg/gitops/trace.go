@@ -28,6 +28,6 @@ func (t *task) leaveWord(ctx context.Context) {
 	ectx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
 	if err := t.e.Cluster.Event(ectx, t.Ref, t.record.Live, t.report.Status != StatusReady, t.report.Reason, note, t.e.Actor.Host); err != nil {
-		t.r.warn(t.e, Warning{Code: "event", Object: t.Ref.String(), Message: err.Error()})
+		t.r.warn(t.e, Warning{Code: "event", Object: t.Ref.String(), Message: err.Error(), Hint: hintOf(err)})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -13,31 +14,32 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
 )
 
 // data is the content of a ConfigMap or a Secret, decoded: from Git where a
 // Kustomization of the run declares it, else from the cluster. why says why
-// there is none.
-func (e *Engine) data(ctx context.Context, r *Run, id object.ID) (data map[string]string, why string) {
+// there is none; nil where there is.
+func (e *Engine) data(ctx context.Context, r *Run, id object.ID) (data map[string]string, why error) {
 	if o, ok := e.declared(ctx, r, id); ok {
 		if _, sealed := o.Object["sops"]; sealed {
-			return nil, "is sealed in " + o.Where() + ", and no key at hand opens it"
+			return nil, &closedError{o}
 		}
-		return decodeData(o.Unstructured), ""
+		return decodeData(o.Unstructured), nil
 	}
 	if e.Cluster == nil {
-		return nil, notFound
+		return nil, errNotFound
 	}
 	live, err := e.lookUp(ctx, id)
-	switch {
-	case err != nil:
-		return nil, err.Error()
-	case live == nil:
-		return nil, notFound
+	if err == nil && live == nil {
+		err = errNotFound
 	}
-	return decodeData(live), ""
+	if err != nil {
+		return nil, nameless(err)
+	}
+	return decodeData(live), nil
 }
 
 // lookUp reads what no Kustomization of the run declares; nil for nothing.
@@ -46,8 +48,27 @@ func (e *Engine) lookUp(ctx context.Context, id object.ID) (*unstructured.Unstru
 	return e.Cluster.Get(ctx, id, "v1")
 }
 
-// notFound is why there is no data that anybody has.
-const notFound = "not found"
+// errNotFound is why there is no data that anybody has.
+var errNotFound = errors.New("not found")
+
+// nameless is the server's no without the object's name, which whoever asked for
+// it says.
+func nameless(err error) error {
+	var no *cluster.Refusal
+	if !errors.As(err, &no) {
+		return err
+	}
+	return &Refused{Code: "refused", Msg: strings.Join(no.Reasons, "; "), Fix: no.Fix}
+}
+
+// hintOf is what to type about err, as far as it knows.
+func hintOf(err error) string {
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		return hinted.Hint()
+	}
+	return ""
+}
 
 // secretFile finds a Secret among the files at hand that no Kustomization
 // renders, as a bootstrap leaves those that it made by hand. Sealed ones are
@@ -113,10 +134,14 @@ func (e *Engine) variables(ctx context.Context, r *Run, p *Planned) (map[string]
 	for _, ref := range post.SubstituteFrom {
 		id := object.ID{Kind: ref.Kind, Namespace: p.Namespace, Name: ref.Name}
 		data, why := e.data(ctx, r, id)
-		if why == notFound && (ref.Optional || len(e.Options.Values) > 0) {
+		closed := (*closedError)(nil)
+		if errors.As(why, &closed) {
+			data, why = e.sealedVariables(ctx, r, id, closed)
+		}
+		if why == errNotFound && (ref.Optional || len(e.Options.Values) > 0) {
 			continue
 		}
-		if why == notFound && e.Cluster == nil {
+		if why == errNotFound && e.Cluster == nil {
 			problems = append(problems, Problem{
 				Code: "substitute-from", File: p.Object.File, Line: p.Object.Line, Object: p.Ref.String(),
 				Message: fmt.Sprintf("postBuild.substituteFrom needs %s, which Git does not have, and no cluster is asked", id),
@@ -124,19 +149,19 @@ func (e *Engine) variables(ctx context.Context, r *Run, p *Planned) (map[string]
 			})
 			continue
 		}
-		if why == notFound {
-			why += ", in Git and in the cluster"
+		if why == errNotFound {
+			why = errors.New("not found, in Git and in the cluster")
 		}
-		if why != "" {
+		if why != nil {
 			problems = append(problems, Problem{
 				Code: "substitute-from", File: p.Object.File, Line: p.Object.Line, Object: p.Ref.String(),
 				Message: fmt.Sprintf("postBuild.substituteFrom needs %s: %s", id, why),
-				Hint:    "declare it, create it in the cluster, or set optional: true",
+				Hint:    firstOf(hintOf(why), "declare it, create it in the cluster, or set optional: true"),
 			})
 			continue
 		}
 		maps.Copy(vars, data)
-		e.hide(r, p, id, data)
+		e.hide(r, p, id, data, closed != nil)
 	}
 	maps.Copy(vars, e.Options.Values)
 	maps.Copy(vars, post.Substitute)
@@ -160,6 +185,13 @@ func (e *Engine) checkEmpty(r *Run) error {
 		r.warn(e, Warning{Code: "no-manifests", File: p.Object.File, Line: p.Object.Line, Object: p.Ref.String(), Message: "its path " + p.Path() + " has no manifests"})
 	}
 	return nil
+}
+
+// tellUnborn warns that the source at hand is nowhere but on this disk.
+func (e *Engine) tellUnborn(r *Run) {
+	if e.Source.Unborn() {
+		r.warn(e, Warning{Code: "no-commits", Message: "nothing is committed yet: the files are taken as they are in the work tree", Hint: "git add . && git commit"})
+	}
 }
 
 // checkDirty refuses edits that are not committed under what is rendered: a
@@ -186,9 +218,14 @@ func (e *Engine) checkDirty(r *Run) error {
 		}
 	}
 	for _, f := range e.Source.Untracked {
-		if under(f) {
-			r.warn(e, Warning{Code: "untracked-file", File: f, Message: f + " is not tracked by Git and is not applied", Hint: "git add " + f})
+		if !under(f) || e.Source.Unborn() { // nothing is committed there, which was told
+			continue
 		}
+		message := f + " is not tracked by Git and is not applied"
+		if _, err := fs.Stat(e.Source.FS, strings.TrimSuffix(f, "/")); err == nil {
+			message = f + " is not tracked by Git: what is committed does not have it"
+		}
+		r.warn(e, Warning{Code: "untracked-file", File: f, Message: message, Hint: "git add " + f})
 	}
 	if len(dirty) == 0 || e.Options.AllowDirty {
 		return nil

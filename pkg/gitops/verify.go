@@ -309,7 +309,7 @@ func (e *Engine) tellGuessed(r *Run) {
 	n := 0
 	for _, p := range r.Kustomizations {
 		for _, c := range p.Changes {
-			if c.Local && c.Action != plan.Unchanged && !isSealed(c.Object.Unstructured) {
+			if c.Local && c.Action != plan.Unchanged && !isSealed(c.Object.Unstructured) && !p.closed[c.ID] {
 				n++
 			}
 		}

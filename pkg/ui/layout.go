@@ -27,6 +27,7 @@ type layout struct {
 	verbose bool
 	dryRun  bool
 	typed   string
+	hinted  map[string]bool // what was said to type already; nil for nothing
 }
 
 // head is what a line about a Kustomization begins with.

@@ -9,8 +9,8 @@ import (
 )
 
 // problems lists all that is wrong with a Kustomization. Problems of one code
-// stand together under its name, and a hint that they share comes once, last;
-// one that is alone with its code is a single line.
+// stand together under its name, and a hint comes once in a run, after those that
+// share it; one that is alone with its code is a single line.
 func (l layout) problems(all []gitops.Problem) []string {
 	var codes []string
 	byCode := map[string][]gitops.Problem{}
@@ -36,12 +36,15 @@ func (l layout) problems(all []gitops.Problem) []string {
 					lines = append(lines, fold(spaces(indent+4), d, indent+6, l.width)...)
 				}
 			}
-			if p.Hint != "" && !slices.Contains(hints, p.Hint) {
+			if p.Hint != "" && !slices.Contains(hints, p.Hint) && !l.hinted[p.Hint] {
 				hints = append(hints, p.Hint)
 			}
 		}
 		for _, h := range hints {
 			lines = append(lines, l.hint(indent, h)...)
+			if l.hinted != nil {
+				l.hinted[h] = true
+			}
 		}
 	}
 	return lines

@@ -12,7 +12,8 @@ type run struct {
 	started  bool             // the first line is out
 	warnings []gitops.Warning // that came before it
 	warned   map[gitops.Warning]bool
-	hinted   map[string]bool
+	hinted   map[string]bool // by a warning
+	problems map[string]bool // hints that problems have given
 
 	whole  task // what is done for the run as a whole, until a Kustomization starts
 	tasks  []*task
@@ -43,7 +44,7 @@ const (
 
 func newRun() run {
 	return run{
-		warned: map[gitops.Warning]bool{}, hinted: map[string]bool{},
+		warned: map[gitops.Warning]bool{}, hinted: map[string]bool{}, problems: map[string]bool{},
 		byRef: map[flux.Ref]*task{}, byName: map[string]*task{},
 	}
 }

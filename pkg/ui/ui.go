@@ -212,7 +212,7 @@ func (u *UI) Close() {
 func (u *UI) layout(s *stream) layout {
 	return layout{
 		paint: s.paint, symbols: u.symbols, width: s.width(), names: u.run.names,
-		verbose: u.o.Verbose > 0, dryRun: u.o.DryRun, typed: u.o.Typed,
+		verbose: u.o.Verbose > 0, dryRun: u.o.DryRun, typed: u.o.Typed, hinted: u.run.problems,
 	}
 }
 

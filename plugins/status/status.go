@@ -84,6 +84,7 @@ func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error 
 	if err != nil {
 		return err
 	}
+	k8s.RightsCommand = "kubectl gitops rbac --read-only"
 	namespace := cli.DefaultNamespace
 	if ns := *env.Kube.Namespace; ns != "" {
 		namespace = ns

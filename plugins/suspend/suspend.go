@@ -72,6 +72,7 @@ func suspend(ctx context.Context, env *cli.Env, refs []flux.Ref, reason string) 
 	if err != nil {
 		return err
 	}
+	k8s.RightsCommand = "kubectl gitops rbac"
 	records, err := known(ctx, k8s, refs)
 	if err != nil {
 		return err
