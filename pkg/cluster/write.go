@@ -25,9 +25,31 @@ func (c *Cluster) takenOver() []ssa.FieldManager {
 	return []ssa.FieldManager{
 		{Name: "kubectl", OperationType: metav1.ManagedFieldsOperationApply},
 		{Name: "kubectl", OperationType: metav1.ManagedFieldsOperationUpdate},
-		{Name: "before-first-apply", OperationType: metav1.ManagedFieldsOperationUpdate},
+		{Name: beforeFirstApply, OperationType: metav1.ManagedFieldsOperationUpdate},
 		{Name: c.FieldManager, OperationType: metav1.ManagedFieldsOperationUpdate},
 	}
+}
+
+// beforeFirstApply is to whom the server gives the fields of an object that nobody
+// owns any of, at the first server-side apply.
+const beforeFirstApply = "before-first-apply"
+
+// Owned is live as the first server-side apply finds it: with an owner of its
+// fields, as result, of a dry run, has it. Nobody owns a field of what was made by an
+// apply that says nothing but a name, or long ago. What is owned so can be taken over
+// before that apply, and not only by the run after it.
+func Owned(live, result *unstructured.Unstructured) *unstructured.Unstructured {
+	if live == nil || result == nil || len(live.GetManagedFields()) > 0 {
+		return live
+	}
+	for _, e := range result.GetManagedFields() {
+		if e.Manager == beforeFirstApply && e.Operation == metav1.ManagedFieldsOperationUpdate {
+			owned := live.DeepCopy()
+			owned.SetManagedFields([]metav1.ManagedFieldsEntry{e})
+			return owned
+		}
+	}
+	return live
 }
 
 // conflicts is how often another writer may be faster.
@@ -50,6 +72,9 @@ func (c *Cluster) Cleanup(live *unstructured.Unstructured) ([]byte, error) {
 	patches, err := ssa.PatchReplaceFieldsManagers(live, c.takenOver(), c.FieldManager)
 	if err != nil {
 		return nil, err
+	}
+	for i := range patches {
+		patches[i].Operation = "add" // which also replaces: there may be none yet
 	}
 	patches = append(patches, ssa.PatchRemoveAnnotations(live, []string{
 		"kubectl.kubernetes.io/last-applied-configuration",

@@ -129,11 +129,12 @@ func (e *Engine) decide(ctx context.Context, p *Planned, c *plan.Change, o *obse
 	c.Result = result
 	c.Action, c.Reason = p.ignore.Decide(c.Live, result)
 	if c.Live != nil && !flux.Marked(c.Object, flux.SSAKey, "Merge") && !flux.Marked(c.Live, flux.SSAKey, "Merge") && !e.suspendedByHand(c.Live) {
-		if c.Cleanup, err = p.cluster.Cleanup(c.Live); err != nil {
+		owned := cluster.Owned(c.Live, c.Result)
+		if c.Cleanup, err = p.cluster.Cleanup(owned); err != nil {
 			return nil, err
 		}
 		if c.Cleanup != nil {
-			c.Forfeited = plan.Forfeit(c.Live, c.Result, p.cluster.FieldManager, p.cluster.TakesOver)
+			c.Forfeited = plan.Forfeit(owned, c.Result, p.cluster.FieldManager, p.cluster.TakesOver)
 		}
 		if c.Cleanup != nil && c.Action == plan.Unchanged {
 			c.Action, c.Reason = plan.Configure, "takes over the fields that kubectl owns"

@@ -137,6 +137,9 @@ func (e *Engine) variables(ctx context.Context, r *Run, p *Planned) (map[string]
 		closed := (*closedError)(nil)
 		if errors.As(why, &closed) {
 			data, why = e.sealedVariables(ctx, r, id, closed)
+			if why != nil && len(e.Options.Values) > 0 {
+				continue
+			}
 		}
 		if why == errNotFound && (ref.Optional || len(e.Options.Values) > 0) {
 			continue

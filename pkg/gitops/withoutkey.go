@@ -58,9 +58,10 @@ func (e *Engine) checkSealed(p *Planned) {
 
 // sealedVariables are the variables of a sealed Secret or ConfigMap that no key at
 // hand opens, for a plan that is only shown: those that the cluster has of it, with
-// a warning; where none is asked each is what it is sealed to.
+// a warning; where two states of the source are compared each is what it is sealed
+// to.
 func (e *Engine) sealedVariables(ctx context.Context, r *Run, id object.ID, closed *closedError) (map[string]string, error) {
-	if !e.Options.KeepSealed {
+	if !e.Options.KeepSealed || e.Cluster == nil && e.compared == nil {
 		return nil, closed
 	}
 	if e.Cluster == nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/fluxcd/pkg/ssa"
 	"github.com/rogpeppe/go-internal/diff"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -113,9 +114,14 @@ func text(m map[string]any) string {
 	return string(data)
 }
 
+// ofNamespaces are the fields that the server sets in every namespace, whoever else
+// owns them.
+var ofNamespaces = [][]string{{"metadata", "labels", corev1.LabelMetadataName}, {"spec", "finalizers"}}
+
 // Forfeit finds the fields that go when the managers in taken are taken over:
 // those that they alone own and that the apply does not set. Fields inside of
-// lists are left out, since a path of names cannot tell them.
+// lists are left out, since a path of names cannot tell them, and so are those that
+// the server gives every namespace.
 func Forfeit(live, result *unstructured.Unstructured, manager string, taken func(metav1.ManagedFieldsEntry) bool) [][]string {
 	theirs := &fieldpath.Set{}
 	for _, e := range live.GetManagedFields() {
@@ -138,7 +144,7 @@ func Forfeit(live, result *unstructured.Unstructured, manager string, taken func
 	}
 	var out [][]string
 	theirs.Difference(kept).Leaves().Iterate(func(p fieldpath.Path) {
-		if names := fieldNames(p); names != nil {
+		if names := fieldNames(p); names != nil && !(object.IsNamespace(live.GroupVersionKind().GroupKind()) && slices.ContainsFunc(ofNamespaces, func(f []string) bool { return slices.Equal(f, names) })) {
 			out = append(out, names)
 		}
 	})
