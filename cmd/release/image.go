@@ -65,7 +65,11 @@ func (r *release) image(licenses map[target][]byte) error {
 	if err != nil {
 		return err
 	}
-	if err := at.AppendIndex(index, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": r.version})); err != nil {
+	// The names under which podman load and docker load have it.
+	name := "kubectl-gitops:" + r.version
+	if err := at.AppendIndex(index, layout.WithAnnotations(map[string]string{
+		"org.opencontainers.image.ref.name": name, "io.containerd.image.name": "docker.io/library/" + name,
+	})); err != nil {
 		return err
 	}
 	return r.pathTar(filepath.Join(r.out, "kubectl-gitops_"+r.version+"_image.tar"), dir)

@@ -112,8 +112,8 @@ func TestImage(t *testing.T) {
 	must(t, err)
 	outer, err := at.IndexManifest()
 	must(t, err)
-	if len(outer.Manifests) != 1 || outer.Manifests[0].Annotations["org.opencontainers.image.ref.name"] != "v1.2.3" {
-		t.Fatalf("the layout has %+v, want one index, named by the version", outer.Manifests)
+	if len(outer.Manifests) != 1 || outer.Manifests[0].Annotations["org.opencontainers.image.ref.name"] != "kubectl-gitops:v1.2.3" {
+		t.Fatalf("the layout has %+v, want one index, with the name that podman load gives it", outer.Manifests)
 	}
 	index, err := at.ImageIndex(outer.Manifests[0].Digest)
 	must(t, err)
