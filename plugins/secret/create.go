@@ -98,7 +98,7 @@ never on the disk in clear. It is sealed by the rule of .sops.yaml for the file.
 	sub("docker-registry NAME", "A Secret to pull images with",
 		"Make a Secret of type kubernetes.io/dockerconfigjson. The password is asked for on a\nterminal, or read from stdin."+exits,
 		`  %[1]s create docker-registry pull --docker-server=ghcr.io --docker-username=ada
-  %[1]s create docker-registry pull --from-file=$HOME/.docker/config.json`, (*createOptions).dockerFlags, (*createOptions).dockerRegistry)
+  %[1]s create docker-registry ghcr --from-file=$HOME/.docker/config.json`, (*createOptions).dockerFlags, (*createOptions).dockerRegistry)
 	return c
 }
 
