@@ -161,9 +161,13 @@ func (e *Engine) leaveOut(r *Run, p *Planned, running bool) {
 		for i, id := range p.LeftOut {
 			names[i] = id.Short()
 		}
-		r.warn(e, Warning{Code: "flux-components", Object: p.Ref.String(),
-			Message: fmt.Sprintf("%s of Flux itself left out: %s", count(n, "object"), strings.Join(names, ", ")),
-			Hint:    "--flux-components apply installs them"})
+		w := Warning{Code: "flux-components", Object: p.Ref.String(), Hint: "--flux-components apply installs them",
+			Message: fmt.Sprintf("%s of Flux itself left out: %s", count(n, "object"), strings.Join(names, ", "))}
+		if n > 3 { // each run says it
+			w.Message = fmt.Sprintf("%s of Flux itself left out: its controllers, their rights and policies", count(n, "object"))
+			w.Detail = strings.Join(names, "\n")
+		}
+		r.warn(e, w)
 	}
 }
 

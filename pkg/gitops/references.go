@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -148,31 +149,49 @@ func (e *Engine) checkReferences(ctx context.Context, r *Run) error {
 		return err
 	}
 	shown := map[*Planned]*Planned{}
-	each(func(p *Planned, by, wants object.ID, ref podReference, a *answer) {
+	type want struct {
+		p       *Planned
+		by      object.ID
+		missing string
+	}
+	var wants []want // each once, in order
+	places := map[want][]string{}
+	each(func(p *Planned, by, id object.ID, ref podReference, a *answer) {
 		var missing string
 		switch {
 		case !a.known || a.found != nil && (ref.Key == "" || a.found[ref.Key]):
 			return
 		case a.found == nil:
-			missing = fmt.Sprintf("wants %s, which neither this repository nor the cluster has", wants)
+			missing = fmt.Sprintf("wants %s, which neither this repository nor the cluster has", id)
 			for _, q := range r.declaredAll {
-				if q.site() == p.site() && !slices.Contains(r.Kustomizations, q) && q.declares(wants) {
-					missing = fmt.Sprintf("wants %s, which the cluster does not have, and %s, which declares it, is not a part of this run", wants, q.Ref)
+				if q.site() == p.site() && !slices.Contains(r.Kustomizations, q) && q.declares(id) {
+					missing = fmt.Sprintf("wants %s, which the cluster does not have, and %s, which declares it, is not a part of this run", id, q.Ref)
 				}
 			}
 		default:
-			missing = fmt.Sprintf("wants %s of %s, which has no such key", ref.Key, wants)
+			missing = fmt.Sprintf("wants %s of %s, which has no such key", ref.Key, id)
 		}
-		if shown[p] == nil {
-			if shown[p] = p; p.recalled != nil {
-				shown[p] = e.apart(ctx, p)
+		w := want{p, by, missing}
+		if places[w] == nil {
+			wants = append(wants, w)
+		}
+		places[w] = append(places[w], ref.Path)
+	})
+	for _, w := range wants {
+		if shown[w.p] == nil {
+			if shown[w.p] = w.p; w.p.recalled != nil {
+				shown[w.p] = e.apart(ctx, w.p)
 			}
 		}
-		w := Warning{Code: "missing-reference", Object: by.String(),
-			Message: missing + ": its pods would not start", Hint: "declare it, create it, or let the reference be optional"}
-		w.File, w.Line = shown[p].lineOf(by, ref.Path)
-		r.warn(e, w)
-	})
+		warning := Warning{Code: "missing-reference", Object: w.by.String(),
+			Message: w.missing + ": its pods would not start", Hint: "declare it, create it, or let the reference be optional"}
+		if all := places[w]; len(all) > 1 {
+			warning.Message = fmt.Sprintf("%s, and wants it in %d places: its pods would not start", w.missing, len(all))
+			warning.Detail = strings.Join(all, "\n")
+		}
+		warning.File, warning.Line = shown[w.p].lineOf(w.by, places[w][0])
+		r.warn(e, warning)
+	}
 	return nil
 }
 

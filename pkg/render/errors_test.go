@@ -214,6 +214,38 @@ patchs: []
 ` + configMap, want: `base/kustomization.yaml:2: patchs is not a field of a kustomization
 → did you mean patches?
 `},
+	{name: "namespaces_below_a_namespace", spec: "path: apps", files: `
+-- apps/kustomization.yaml --
+namespace: shop
+resources: [ns.yaml]
+-- apps/ns.yaml --
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: monitoring}
+`, want: `apps/kustomization.yaml:1: namespace: renames Namespaces, too, and two would be called shop
+→ declare Namespaces in a directory of their own, which a Kustomization of its own applies, and whose kustomization.yaml sets no namespace; or set it in each manifest instead
+`},
+	{name: "two_of_one_name_below_a_namespace", spec: "path: apps", files: `
+-- apps/kustomization.yaml --
+resources: [../base]
+-- base/kustomization.yaml --
+resources: [a.yaml]
+namespace: shop
+-- base/a.yaml --
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, namespace: one}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, namespace: two}
+`, want: `base/kustomization.yaml:2: namespace: brings two of one name into one namespace: ConfigMap settings
+→ rename one of the two
+`},
 	{name: "a_key_twice", spec: "path: apps", files: `
 -- apps/a.yaml --
 ` + configMap + `  a: "2"

@@ -28,7 +28,7 @@ func (b *build) explain(err error) error {
 		return errors.Join(errs...)
 	}
 	msg := plain(err.Error())
-	for _, known := range []func(string) *Error{b.duplicate, b.unknownField, b.wrongField, b.noTarget, b.notObjects} {
+	for _, known := range []func(string) *Error{b.duplicate, b.sameNamespace, b.unknownField, b.wrongField, b.noTarget, b.notObjects} {
 		if e := known(msg); e != nil {
 			return e
 		}
@@ -140,6 +140,27 @@ func (b *build) duplicate(msg string) *Error {
 		if ways := b.tree.ways(places[0].file); len(ways) > 1 {
 			e.Msg = fmt.Sprintf("is declared once and included twice: by %s and by %s", ways[0], ways[1])
 			e.Fix = "take one of the two out"
+		}
+	}
+	return e
+}
+
+var idConflict = regexp.MustCompile(`(?s)namespace transformation produces ID conflict: .*?"kind":"([^"]+)".*"name":"([^"]+)"`)
+
+// sameNamespace is a kustomization whose namespace makes one object of two.
+func (b *build) sameNamespace(msg string) *Error {
+	m := idConflict.FindStringSubmatch(msg)
+	if m == nil {
+		return nil
+	}
+	e := &Error{File: b.entry.file, Msg: "namespace: brings two of one name into one namespace: " + m[1] + " " + m[2], Fix: "rename one of the two"}
+	if m[1] == "Namespace" {
+		e.Msg = "namespace: renames Namespaces, too, and two would be called " + m[2]
+		e.Fix = "declare Namespaces in a directory of their own, which a Kustomization of its own applies, and whose kustomization.yaml sets no namespace; or set it in each manifest instead"
+	}
+	for _, k := range b.tree.all {
+		if k.spec.Namespace != "" && k.node != nil {
+			e.File, e.Line = k.file, keyLine(k.node, "namespace")
 		}
 	}
 	return e

@@ -156,8 +156,9 @@ func (k *Keyring) open(f *Sealed, seg segment, tree *sops.Tree, o DecryptOptions
 		}
 		f.MACIgnored = true
 	}
+	identity := objectNames(tree.Branches)
 	leaves(tree.Branches, func(at string, v any) {
-		if sealed[at] && v != nil {
+		if sealed[at] && v != nil && !identity[at] {
 			f.values = append(f.values, fmt.Sprint(v))
 		}
 	})
@@ -178,6 +179,28 @@ func (k *Keyring) open(f *Sealed, seg segment, tree *sops.Tree, o DecryptOptions
 		}
 	}
 	return plain, nil
+}
+
+// objectNames are the places, as of leaves, of what names the objects of a file:
+// everybody who speaks of one says it, in other files too.
+func objectNames(branches sops.TreeBranches) map[string]bool {
+	places := map[string]bool{}
+	for i, b := range branches {
+		for j, item := range b {
+			switch item.Key {
+			case "apiVersion", "kind":
+				places[fmt.Sprint(i, ".", j)] = true
+			case "metadata":
+				fields, _ := item.Value.(sops.TreeBranch)
+				for k, field := range fields {
+					if field.Key == "name" || field.Key == "namespace" {
+						places[fmt.Sprint(i, ".", j, ".", k)] = true
+					}
+				}
+			}
+		}
+	}
+	return places
 }
 
 // leaves calls f for each scalar of a tree, with its place.

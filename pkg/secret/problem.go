@@ -38,11 +38,11 @@ type Sealed struct {
 	// MACIgnored means that the MAC does not match and was ignored on demand.
 	MACIgnored bool
 
-	values []string // that were sealed, in clear
+	values []string // as Values
 }
 
 // Values are those that were sealed, in clear: so that they can be kept from
-// being shown.
+// being shown. What names an object is none of them.
 func (s Sealed) Values() []string { return s.values }
 
 // Problem is a sealed file that could not be opened. It is an error whose text

@@ -31,11 +31,7 @@ func (l layout) problems(all []gitops.Problem) []string {
 		for _, p := range group {
 			text := l.finding(p, indent == 4)
 			lines = append(lines, fold(spaces(indent), text, indent+2, l.width)...)
-			if p.Detail != "" {
-				for _, d := range strings.Split(clean(p.Detail), "\n") {
-					lines = append(lines, fold(spaces(indent+4), d, indent+6, l.width)...)
-				}
-			}
+			lines = append(lines, l.detail(p.Detail, indent+4)...)
 			if p.Hint != "" && !slices.Contains(hints, p.Hint) && !l.hinted[p.Hint] {
 				hints = append(hints, p.Hint)
 			}
@@ -70,9 +66,25 @@ func (l layout) finding(p gitops.Problem, withCode bool) string {
 	return text
 }
 
-// warning is the same for a Warning.
+// warning is the same for a Warning; -v has its detail.
 func (l layout) warning(w gitops.Warning) []string {
-	return fold("", l.paint.boldMagenta("warning:")+" "+l.finding(gitops.Problem(w), true), 2, l.width)
+	lines := fold("", l.paint.boldMagenta("warning:")+" "+l.finding(gitops.Problem(w), true), 2, l.width)
+	if l.verbose {
+		lines = append(lines, l.detail(w.Detail, 4)...)
+	}
+	return lines
+}
+
+// detail is what else is known of a problem, or a warning.
+func (l layout) detail(text string, indent int) []string {
+	if text == "" {
+		return nil
+	}
+	var lines []string
+	for _, d := range strings.Split(clean(text), "\n") {
+		lines = append(lines, fold(spaces(indent), d, indent+2, l.width)...)
+	}
+	return lines
 }
 
 // hint is what to type, or to do.
