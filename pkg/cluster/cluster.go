@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -66,8 +67,11 @@ const noContext = "no-context"
 
 // noConfig is the error where no kubeconfig leads to a server. client-go tells of
 // a file that may not be read by its text alone.
-func noConfig(err error) error {
+func noConfig(err error, contexts []string) error {
 	fix := "set KUBECONFIG or --kubeconfig, and choose --context NAME"
+	if len(contexts) > 0 {
+		fix += "; there is: " + strings.Join(contexts, ", ")
+	}
 	if strings.Contains(err.Error(), fs.ErrPermission.Error()) {
 		fix = fmt.Sprintf("user %d must be able to read it; a container runs as the file's owner by docker run --user \"$(id -u)\"", os.Getuid())
 	}
@@ -91,7 +95,8 @@ func Connect(getter genericclioptions.RESTClientGetter, userAgent string) (*Clus
 	}
 	config, err := getter.ToRESTConfig()
 	if err != nil {
-		return nil, noConfig(err)
+		raw, _ := getter.ToRawKubeConfigLoader().RawConfig() // none has no contexts
+		return nil, noConfig(err, slices.Sorted(maps.Keys(raw.Contexts)))
 	}
 	config = rest.CopyConfig(config)
 	// The server has Priority & Fairness; a client-side limit would only be slower.

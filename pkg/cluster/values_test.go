@@ -48,11 +48,11 @@ func TestRequestsAreCountedByVerb(t *testing.T) {
 
 // Mounted into a container, a kubeconfig is its owner's, whom the container is not.
 func TestKubeconfigOfAnotherUser(t *testing.T) {
-	err := noConfig(errors.New(`error loading config file "/etc/kubeconfig": open /etc/kubeconfig: permission denied`))
+	err := noConfig(errors.New(`error loading config file "/etc/kubeconfig": open /etc/kubeconfig: permission denied`), nil)
 	if hint := err.(*Error).Fix; !strings.Contains(hint, `--user "$(id -u)"`) {
 		t.Errorf("%v, hint %q", err, hint)
 	}
-	if hint := noConfig(errors.New("no configuration has been provided")).(*Error).Fix; !strings.Contains(hint, "--kubeconfig") {
+	if hint := noConfig(errors.New("no configuration has been provided"), nil).(*Error).Fix; !strings.Contains(hint, "--kubeconfig") {
 		t.Errorf("hint %q", hint)
 	}
 }

@@ -88,7 +88,10 @@ func (r *Repository) explain(ctx context.Context, err error) error {
 		e.What, e.Why = "the registry's certificate is not trusted", why
 		e.Fix = "spec.certSecretRef with the ca.crt that signed it"
 	case errors.As(err, &dns):
-		e.What, e.Why = "there is no host "+dns.Name, ""
+		e.What, e.Why = "the name "+dns.Name+" cannot be looked up", dns.Err
+		if dns.IsNotFound {
+			e.Fix = "check the name, and whether this machine has a network"
+		}
 	case errors.As(err, &dial):
 		e.What, e.Why = "the registry is out of reach", why
 	default:

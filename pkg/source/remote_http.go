@@ -90,6 +90,7 @@ func dialHTTP[S any](ctx context.Context, o Options, r remote, open func(*http.C
 // httpClient is one for this source alone: its certificates are its own.
 func (a Auth) httpClient(r remote) (*http.Client, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DialContext = dialNet
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	if a.Proxy != nil {
 		t.Proxy = http.ProxyURL(a.Proxy)

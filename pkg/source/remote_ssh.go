@@ -145,14 +145,15 @@ func dialSSH(ctx context.Context, r remote, host sshHost, keys *sshKeys, a Auth)
 
 // dial connects to addr, through the proxy that was given or that the environment names.
 func (a Auth) dial(ctx context.Context, r remote, addr string) (net.Conn, error) {
-	if a.Proxy == nil {
-		return proxy.Dial(ctx, "tcp", addr)
+	direct := &net.Dialer{Timeout: dialTime}
+	d := proxy.FromEnvironmentUsing(direct)
+	if a.Proxy != nil {
+		var err error
+		if d, err = proxy.FromURL(a.Proxy, direct); err != nil {
+			return nil, &Error{Where: r.String(), What: "the proxy is of the kind " + a.Proxy.Scheme, Why: "ssh goes through socks5 alone", Fix: "address: socks5://HOST:PORT, or an https URL", err: err}
+		}
 	}
-	d, err := proxy.FromURL(a.Proxy, &net.Dialer{})
-	if err != nil {
-		return nil, &Error{Where: r.String(), What: "the proxy is of the kind " + a.Proxy.Scheme, Why: "ssh goes through socks5 alone", Fix: "address: socks5://HOST:PORT, or an https URL", err: err}
-	}
-	return d.(proxy.ContextDialer).DialContext(ctx, "tcp", addr)
+	return attend(d.(proxy.ContextDialer).DialContext(ctx, "tcp", addr))
 }
 
 // start runs a Git service and reads the references it begins with.
