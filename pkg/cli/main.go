@@ -16,6 +16,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
@@ -153,6 +154,9 @@ func Main(command func(*Env) *cobra.Command) {
 	os.Exit(Run(context.Background(), command, env, os.Args[1:]))
 }
 
+// sameSignal is how long after the first signal another one is the same.
+const sameSignal = 500 * time.Millisecond
+
 // Run runs a command with args and returns the exit code. The first Ctrl-C (or
 // SIGTERM) cancels the context, so that a run stops between objects and says
 // what it did; the second kills.
@@ -168,8 +172,11 @@ func Run(ctx context.Context, command func(*Env) *cobra.Command, env *Env, args 
 	go func() {
 		select {
 		case <-signals:
-			signal.Stop(signals)
 			cancel()
+			// timeout(1), and whoever signals a process and then its group, means the same
+			// one: what comes with the first is no second.
+			time.Sleep(sameSignal)
+			signal.Stop(signals)
 		case <-ctx.Done():
 		}
 	}()
