@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -214,13 +215,20 @@ func TestBucketIsRefused(t *testing.T) {
 	}
 	refusedBucket(t, good, "the server refused who asks (400): the login has expired")
 	refusedBucket(t, change(func(b *Bucket) { b.Prefix = "skew" }), "the clock of this machine is not the server's")
-	s.Before = func(http.ResponseWriter, *http.Request) bool { time.Sleep(time.Second); return false }
+	var slow atomic.Bool // the server may still be at a request that nobody waits for
+	slow.Store(true)
+	s.Before = func(http.ResponseWriter, *http.Request) bool {
+		if slow.Load() {
+			time.Sleep(time.Second)
+		}
+		return false
+	}
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("no answer within spec.timeout, 50ms"))
 	defer cancel()
 	if _, err := good.Open(ctx); err == nil || err.Error() != "no answer within spec.timeout, 50ms" {
 		t.Errorf("%v", err)
 	}
-	s.Before = nil
+	slow.Store(false)
 
 	for key, want := range map[string]string{
 		"../../etc/passwd": `the bucket is not to be trusted: the object "../../etc/passwd" leads out of it`,
