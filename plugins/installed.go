@@ -39,8 +39,8 @@ func pluginsCommand(env *cli.Env) *cobra.Command {
 		Short: "List which of these plugins are installed where, and which shadow which",
 		Long: `List the binaries of kubectl-gitops that kubectl finds on PATH, and those in
 the folder of Flux's plugins. Of two of the same name the first on PATH is run;
-"kubectl gitops sync" runs kubectl-gitops-sync where that is installed, whatever
-version kubectl-gitops has.`,
+kubectl takes the longest name that fits, so that kubectl-gitops-sync is run for
+sync where it is installed, whatever version kubectl-gitops has.`,
 		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			found := installed(env)
