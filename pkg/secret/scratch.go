@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
@@ -126,6 +127,9 @@ func (s *Scratch) Close() error {
 // Keep leaves the directory to its owner, under a name that no Sweep takes.
 func (s *Scratch) Keep() (dir string, err error) {
 	defer s.release()
+	if runtime.GOOS == "windows" { // which renames no directory with an open file in it; elsewhere the lock keeps a Sweep away until then
+		_ = s.lock.Close()
+	}
 	_ = os.Remove(filepath.Join(s.Dir, scratchLock))
 	parent, name := filepath.Split(s.Dir)
 	dir = filepath.Join(parent, keptPrefix+strings.TrimPrefix(name, scratchPrefix))
