@@ -19,12 +19,12 @@ func holder(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 3 {
 		ts.Fatalf("usage: holder NAMESPACE ROOT USER@HOST [--ago DURATION | --dead]")
 	}
-	at, process := time.Now(), ""
+	at, process, seconds := time.Now(), "", 600 // longer than a slow machine needs for what follows
 	switch {
 	case len(args) == 5 && args[3] == "--ago":
 		ago, err := time.ParseDuration(args[4])
 		ts.Check(err)
-		at = at.Add(-ago)
+		at, seconds = at.Add(-ago), 15
 	case len(args) == 4 && args[3] == "--dead":
 		ended := exec.Command("true")
 		ts.Check(ended.Run())
@@ -37,8 +37,8 @@ func holder(ts *testscript.TestScript, neg bool, args []string) {
 	file := ts.MkAbs(".holder.yaml")
 	stamp := at.UTC().Format("2006-01-02T15:04:05.000000Z")
 	text := fmt.Sprintf("apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {namespace: %s, name: gitops-%s, annotations: {kubectl-gitops.dev/process: %q}}\n"+
-		"spec: {holderIdentity: %q, leaseDurationSeconds: 15, leaseTransitions: 0, renewTime: %q, acquireTime: %q}\n",
-		args[0], args[1], process, args[2]+" pid 7, v0.9.0", stamp, stamp)
+		"spec: {holderIdentity: %q, leaseDurationSeconds: %d, leaseTransitions: 0, renewTime: %q, acquireTime: %q}\n",
+		args[0], args[1], process, args[2]+" pid 7, v0.9.0", seconds, stamp, stamp)
 	ts.Check(os.WriteFile(file, []byte(text), 0o600))
 	ts.Check(ts.Exec("kubectl", "apply", "--server-side", "--force-conflicts", "-f", file))
 }

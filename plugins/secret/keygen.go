@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -149,7 +150,11 @@ func keygen(ctx context.Context, c *cobra.Command, env *cli.Env, o *keygenOption
 		fmt.Fprintf(env.ErrOut, "%s in cluster %s (%s): has it\n", t.id, t.cluster.Context, t.cluster.Server)
 	}
 	if standard, err := secret.DefaultKeyFile(secret.FindOptions{Getenv: env.Getenv}); err != nil || standard != out {
-		fmt.Fprintf(env.ErrOut, "to open with it: export SOPS_AGE_KEY_FILE=%s\n", out)
+		set := "export SOPS_AGE_KEY_FILE=%s"
+		if runtime.GOOS == "windows" {
+			set = "$env:SOPS_AGE_KEY_FILE = '%s'"
+		}
+		fmt.Fprintf(env.ErrOut, "to open with it: "+set+"\n", out)
 	}
 	_, err = fmt.Fprintln(env.Out, recipient)
 	return err
