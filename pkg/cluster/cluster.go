@@ -56,7 +56,7 @@ type kinds struct {
 	mapper   meta.ResettableRESTMapper
 	fresh    bool // discovery was asked anew in this run
 	resolved map[schema.GroupVersionKind]Resource
-	schemas  map[schema.GroupVersion]map[string]map[string]any // that were asked for, by their names
+	schemas  map[schema.GroupVersion]map[schema.GroupVersionKind]map[string]any // that were asked for
 
 	ours   sync.Map // flux.Ref -> true: the name of its ConfigMap is free, or ours
 	narrow sync.Map // Resource -> true: may not be listed in all namespaces at once

@@ -1,10 +1,13 @@
 package cluster
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -15,29 +18,70 @@ import (
 
 // PasswordFields are the fields that the server's schema of a kind calls passwords,
 // as object.PasswordPaths has them. It is one request for each version of a group,
-// once, and one more for the first; whoever may log in may ask. A server that does
-// not publish schemas has none.
+// once, and one more for the first; whoever may log in may ask. Of a kind that is not
+// published, or not yet, it is that of its CustomResourceDefinition, by one GET.
 func (c *Cluster) PasswordFields(gvk schema.GroupVersionKind) ([][]string, error) {
+	published, known, err := c.publishedSchema(gvk)
+	if err != nil || known {
+		return object.PasswordPaths(published), err
+	}
+	// What is served but not published is a kind that is new, or one of an aggregated server.
+	r, err := c.Resolve(gvk)
+	if err != nil {
+		return nil, nil // not served: nobody has a schema of it
+	}
+	defined, err := c.definedSchema(r)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	gv := gvk.GroupVersion()
+	if c.schemas[gv] == nil {
+		c.schemas[gv] = map[schema.GroupVersionKind]map[string]any{}
+	}
+	c.schemas[gv][gvk] = defined
+	return object.PasswordPaths(defined), nil
+}
+
+// publishedSchema is the schema of a kind as the server publishes it.
+func (c *Cluster) publishedSchema(gvk schema.GroupVersionKind) (s map[string]any, known bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	gv := gvk.GroupVersion()
 	if c.schemas == nil {
-		c.schemas = map[schema.GroupVersion]map[string]map[string]any{}
+		c.schemas = map[schema.GroupVersion]map[schema.GroupVersionKind]map[string]any{}
 	}
-	if _, known := c.schemas[gv]; !known {
+	if _, asked := c.schemas[gv]; !asked {
 		all, err := c.readSchemas(gv)
 		if err != nil {
-			return nil, fmt.Errorf("the schemas of %s: %w", gv, err)
+			return nil, false, fmt.Errorf("the schemas of %s: %w", gv, err)
 		}
 		c.schemas[gv] = all
 	}
-	for _, s := range c.schemas[gv] {
-		kinds, _ := s["x-kubernetes-group-version-kind"].([]any)
-		if slices.ContainsFunc(kinds, func(k any) bool {
-			m, _ := k.(map[string]any)
-			return m["group"] == gvk.Group && m["version"] == gvk.Version && m["kind"] == gvk.Kind
-		}) {
-			return object.PasswordPaths(s), nil
+	s, known = c.schemas[gv][gvk]
+	return s, known, nil
+}
+
+var crds = Resource{schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}, "CustomResourceDefinition", false}
+
+// definedSchema is that of the CustomResourceDefinition of a kind, nil where it has
+// none: the server publishes a new one some moments after it serves the kind.
+func (c *Cluster) definedSchema(r Resource) (map[string]any, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // discovery, which stands before it, takes no context either
+	defer cancel()
+	crd, err := c.at(crds, "").Get(ctx, r.Resource+"."+r.Group, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the schema of %s.%s: %w", r.Resource, r.Group, err)
+	}
+	versions, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
+	for _, v := range versions {
+		if m, _ := v.(map[string]any); m["name"] == r.Version {
+			s, _, _ := unstructured.NestedMap(m, "schema", "openAPIV3Schema")
+			return s, nil
 		}
 	}
 	return nil, nil
@@ -52,9 +96,8 @@ func (c *Cluster) passwordsOf(u *unstructured.Unstructured) [][]string {
 	return paths
 }
 
-// readSchemas are the schemas that the server publishes of a version of a group, by
-// their names.
-func (c *Cluster) readSchemas(gv schema.GroupVersion) (map[string]map[string]any, error) {
+// readSchemas are the schemas that the server publishes of a version of a group.
+func (c *Cluster) readSchemas(gv schema.GroupVersion) (map[schema.GroupVersionKind]map[string]any, error) {
 	paths, err := c.discovery.OpenAPIV3().Paths()
 	if err != nil {
 		return nil, err
@@ -72,6 +115,19 @@ func (c *Cluster) readSchemas(gv schema.GroupVersion) (map[string]map[string]any
 			Schemas map[string]map[string]any `json:"schemas"`
 		} `json:"components"`
 	}
-	err = json.Unmarshal(data, &doc)
-	return doc.Components.Schemas, err
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return nil, err
+	}
+	out := map[schema.GroupVersionKind]map[string]any{}
+	for _, s := range doc.Components.Schemas {
+		kinds, _ := s["x-kubernetes-group-version-kind"].([]any)
+		for _, k := range kinds {
+			m, _ := k.(map[string]any)
+			group, _ := m["group"].(string)
+			version, _ := m["version"].(string)
+			kind, _ := m["kind"].(string)
+			out[schema.GroupVersionKind{Group: group, Version: version, Kind: kind}] = s
+		}
+	}
+	return out, nil
 }
