@@ -176,10 +176,10 @@ func edit(dir, diff string) error {
 // What stands for another of its kind in a block of output: it is never the
 // same twice. An image's tag is, and is no such thing.
 var kinds = regexp.MustCompile(`(?P<tag>[a-z]+-[0-9a-f]{7}-[0-9]{10}|\bsha-[0-9a-f]{7}\b)|(?P<recipient>age1[0-9a-z]+…?)|(?P<sealed>ENC\[AES256_GCM,data:[^],]*…?)|(?P<any>…)|(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)` +
-	`|(?P<seconds>\b\d+\.\d+s\b)|(?P<age>\b\d+(?:ms|s|m|h|d)\b)|(?P<hash>\b[0-9a-f]{7,40}\b)|(?P<port>127\.0\.0\.1:\d+)|(?P<blanks> {2,})`)
+	`|(?P<duration>\b\d+(?:\.\d+)?(?:ms|s|m|h|d)(?:\d+[sm])?\b)|(?P<hash>\b[0-9a-f]{7,40}\b)|(?P<port>127\.0\.0\.1:\d+)|(?P<blanks> {2,})`)
 
 var stands = map[string]string{
-	"recipient": `age1[0-9a-z]+`, "sealed": `ENC\[AES256_GCM,data:[^]]*?`, "any": `.*?`, "time": `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`, "seconds": `\d+\.\d+s`, "age": `\d+(?:ms|s|m|h|d)(?:\d+s)?`, "hash": `[0-9a-f]{7,40}`, "port": `127\.0\.0\.1:\d+`, "blanks": ` +`,
+	"recipient": `age1[0-9a-z]+`, "sealed": `ENC\[AES256_GCM,data:[^]]*?`, "any": `.*?`, "time": `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`, "duration": `\d+(?:\.\d+)?(?:ms|s|m|h|d)(?:\d+[sm])?`, "hash": `[0-9a-f]{7,40}`, "port": `127\.0\.0\.1:\d+`, "blanks": ` +`,
 }
 
 // pattern is the expression that lines like this one match.

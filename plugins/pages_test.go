@@ -400,6 +400,7 @@ func TestPagesAreDoneInOrder(t *testing.T) {
 	for want, got := range map[string]string{
 		"pushed 4e1f0c2 to main": "pushed 0000000 to main", "x  3 ready": "x 3 ready\n", "a\n…\nb": "a\nb", "at 2026-03-02T08:00:00Z": "at 2027-03-02T08:00:01Z",
 		"✔ a\n    one\n✔ b\nend": "✔ b\n✔ a\n    one\nend", "✔ a": "a: waiting for x\n✔ a",
+		"ready in 2.4s": "ready in 3s", "ready in 3s": "ready in 2.4s", "took 59.9s": "took 1m05s", "took 1m05s": "took 59.9s",
 	} {
 		if !shows(want, got) {
 			t.Errorf("%q does not show %q", want, got)
