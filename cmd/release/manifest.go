@@ -12,7 +12,7 @@ import (
 // plugin is something that can be installed by itself.
 type plugin struct {
 	verb  string // "" for the umbrella
-	short string // one line
+	short string // one line; "" where krew does not offer it
 	long  string // what krew info shows
 }
 
@@ -21,8 +21,9 @@ func (p plugin) binary() string { return strings.TrimSuffix("kubectl-gitops-"+p.
 // Name is the plugin's in krew: gitops, gitops-sync.
 func (p plugin) name() string { return strings.TrimPrefix(p.binary(), "kubectl-") }
 
-// published are the umbrella and the plugins that are worth having alone. The
-// manifests and dist/ are made from this list.
+// published are the umbrella and every plugin: each has an archive for each
+// platform. Those that are worth having alone have words, and a manifest of
+// krew's.
 var published = []plugin{
 	{
 		"", "Make a cluster and a Git repository agree, now",
@@ -51,10 +52,11 @@ secrets of a repository. What it seals opens with sops and with Flux.`,
 		`Scans registries, chooses as Flux's ImagePolicies say, tells why, and commits
 the new tags to Git.`,
 	},
+	{verb: "build"}, {verb: "rbac"}, {verb: "resume"}, {verb: "status"}, {verb: "suspend"},
 }
 
-// manifests writes krew's manifest of each plugin and Flux's of the umbrella,
-// from the templates in krew-manifests/.
+// manifests writes krew's manifest of each plugin that it offers and Flux's of
+// the umbrella, from the templates in krew-manifests/.
 func (r *release) manifests(made []archive) error {
 	templates, err := template.New("").Funcs(template.FuncMap{
 		"indent": func(s string) string { return "    " + strings.ReplaceAll(s, "\n", "\n    ") },
@@ -64,6 +66,9 @@ func (r *release) manifests(made []archive) error {
 	}
 	type platform struct{ OS, Arch, URL, Sum, Binary string }
 	for _, p := range published {
+		if p.short == "" {
+			continue
+		}
 		values := struct {
 			Name, Version, Short, Long, Bare string
 			Platforms                        []platform

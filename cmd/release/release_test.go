@@ -48,6 +48,23 @@ func TestTwoBuildsAreTheSameBytes(t *testing.T) {
 	}
 }
 
+// Whoever wants one command alone finds it for their platform.
+func TestEveryPluginIsPublished(t *testing.T) {
+	mains, err := filepath.Glob("../kubectl-gitops*")
+	must(t, err)
+	var want, got []string
+	for _, dir := range mains {
+		want = append(want, filepath.Base(dir))
+	}
+	for _, p := range published {
+		got = append(got, p.binary())
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("published are %q, cmd/ has %q", got, want)
+	}
+}
+
 // Whoever builds one platform alone gets the archive that was made with five others.
 func TestLicensesAreThoseOfThePlatform(t *testing.T) {
 	r := &release{source: "../..", tags: "disable_grpc_modules"}
