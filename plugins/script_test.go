@@ -44,6 +44,7 @@ func TestScripts(t *testing.T) {
 			"playflux":       playFlux,
 			"fluxcrds":       fluxCRDs,
 			"established":    established,
+			"until":          until,
 			"webhook":        webhook,
 			"gitserver":      gitServer(t),
 			"artifactserver": artifactServer,
@@ -129,11 +130,13 @@ func state(ts *testscript.TestScript, neg bool, args []string) {
 	if ts.Exec("kubectl", "get", "kustomizations.kustomize.toolkit.fluxcd.io", "-n", args[0]) == nil {
 		kinds += ",kustomizations.kustomize.toolkit.fluxcd.io,gitrepositories.source.toolkit.fluxcd.io"
 	}
+	// What each namespace gets comes when its controllers get round to it.
+	own := "--field-selector=metadata.name!=kube-root-ca.crt,metadata.name!=default"
 	format := `-o=jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.generation} {.metadata.managedFields[?(@.manager=="kustomize-controller")].time}{"\n"}{end}`
-	ts.Check(ts.Exec("kubectl", "get", kinds, "-n", args[0], "--show-managed-fields", format))
+	ts.Check(ts.Exec("kubectl", "get", kinds, "-n", args[0], own, "--show-managed-fields", format))
 	written := ts.ReadFile("stdout")
 	// A Deployment's status is its controller's: all else must not move at all.
-	ts.Check(ts.Exec("kubectl", "get", strings.ReplaceAll(kinds, "deployments.apps,", ""), "-n", args[0],
+	ts.Check(ts.Exec("kubectl", "get", strings.ReplaceAll(kinds, "deployments.apps,", ""), "-n", args[0], own,
 		`-o=jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.resourceVersion}{"\n"}{end}`))
 	written += ts.ReadFile("stdout")
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(written), 0o600))
@@ -241,6 +244,23 @@ func established(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// until waits for what others do in their own time: it runs a command until that
+// succeeds: until COMMAND ARG….
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: until COMMAND ARG…")
+	}
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		err := ts.Exec(args[0], args[1:]...)
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%s: %v", strings.Join(args, " "), err)
+		}
+	}
+}
+
 // lease is what a live controller keeps doing: lease NAMESPACE NAME.
 func lease(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
@@ -248,7 +268,7 @@ func lease(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	file := ts.MkAbs(".lease.yaml")
 	text := fmt.Sprintf("apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {namespace: %s, name: %s}\n"+
-		"spec: {holderIdentity: controller, leaseDurationSeconds: 35, renewTime: %q}\n", args[0], args[1], time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"))
+		"spec: {holderIdentity: controller, leaseDurationSeconds: 600, renewTime: %q}\n", args[0], args[1], time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"))
 	ts.Check(os.WriteFile(file, []byte(text), 0o600))
 	ts.Check(ts.Exec("kubectl", "apply", "-f", file))
 }
