@@ -42,8 +42,15 @@ func TestRequestsGrowWithKindsAndChanges(t *testing.T) {
 	if r := sync(); r.Total > 2*k*n+3*k+besides || r.List > kinds+4 {
 		t.Errorf("the first: %+v; want two for each of %d objects, three for each of %d records", r, k*n, k)
 	}
+	// Controllers write into their status what they have to say.
+	for resource, condition := range map[string]string{
+		"deployments":          `jsonpath={.status.conditions[?(@.type=="Progressing")].reason}=NewReplicaSetAvailable`,
+		"poddisruptionbudgets": `jsonpath={.status.observedGeneration}=1`,
+	} {
+		kubectl(t, "wait", resource, "--all", "-n", ns, "--for="+condition, "--timeout=120s")
+	}
 	sync() // learns
-	sync() // what has become ready meanwhile
+	sync() // and knows
 	if r := sync(); r.Total > 40 || r.List > kinds+3 || r.Total != r.Get+r.List {
 		t.Errorf("nothing to do: %+v; want at most 40, a LIST for each of %d kinds and three besides, and none that writes", r, kinds)
 	}
