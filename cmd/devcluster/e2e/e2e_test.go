@@ -57,6 +57,9 @@ type result struct {
 	code           int
 }
 
+// patience is what a start may take at most.
+const patience = 2 * time.Minute
+
 // world is where a test's devclusters live: nothing they make is outside of it.
 type world struct {
 	t    *testing.T
@@ -85,7 +88,7 @@ func newWorld(t *testing.T) *world {
 
 // command is a devcluster that has not been started.
 func (w *world) command(args ...string) (*exec.Cmd, *bytes.Buffer, *bytes.Buffer) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	w.t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, binary, args...)
 	var stdout, stderr bytes.Buffer
@@ -122,7 +125,7 @@ func (w *world) want(code int, texts []string, args ...string) result {
 // eventually waits for condition to hold.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("still waiting for %s", what)
 		}

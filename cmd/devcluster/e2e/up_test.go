@@ -9,7 +9,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // apiserver are the arguments of an `up` that is fast.
@@ -130,13 +129,9 @@ func TestUpNamesComponentThatDied(t *testing.T) {
 	if err := syscall.Kill(w.state().Processes[0].PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	begin := time.Now()
-	_ = cmd.Wait()
+	_ = cmd.Wait() // long before the command's 300 seconds are over, or it is killed, and ends with another code
 	if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(stderr.String(), "etcd ended on its own (signal: killed)") {
 		t.Errorf("exit code %d, want 1 and an error that names etcd\n%s", code, stderr)
-	}
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("the command ran on for %s", took)
 	}
 	logs := w.glob("devcluster-*/logs/etcd.log")
 	if len(logs) != 1 || !strings.Contains(stderr.String(), logs[0]) {
