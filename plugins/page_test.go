@@ -173,13 +173,16 @@ func edit(dir, diff string) error {
 	return os.WriteFile(filepath.Join(dir, name), data, 0o644)
 }
 
+// gitDate is a date as git says it: Tue Nov 24 15:07:16 2026 +0000.
+const gitDate = `[A-Z][a-z]{2} [A-Z][a-z]{2} \d{1,2} \d\d:\d\d:\d\d \d{4} [+-]\d{4}`
+
 // What stands for another of its kind in a block of output: it is never the
 // same twice. An image's tag is, and is no such thing.
-var kinds = regexp.MustCompile(`(?P<tag>[a-z]+-[0-9a-f]{7}-[0-9]{10}|\bsha-[0-9a-f]{7}\b)|(?P<recipient>age1[0-9a-z]+…?)|(?P<sealed>ENC\[AES256_GCM,data:[^],]*…?)|(?P<any>…)|(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)` +
+var kinds = regexp.MustCompile(`(?P<tag>[a-z]+-[0-9a-f]{7}-[0-9]{10}|\bsha-[0-9a-f]{7}\b)|(?P<recipient>age1[0-9a-z]+…?)|(?P<sealed>ENC\[AES256_GCM,data:[^],]*…?)|(?P<any>…)|(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)|(?P<date>` + gitDate + `)` +
 	`|(?P<duration>\b\d+(?:\.\d+)?(?:ms|s|m|h|d)(?:\d+[sm])?\b)|(?P<hash>\b[0-9a-f]{7,40}\b)|(?P<port>127\.0\.0\.1:\d+)|(?P<blanks> {2,})`)
 
 var stands = map[string]string{
-	"recipient": `age1[0-9a-z]+`, "sealed": `ENC\[AES256_GCM,data:[^]]*?`, "any": `.*?`, "time": `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`, "duration": `\d+(?:\.\d+)?(?:ms|s|m|h|d)(?:\d+[sm])?`, "hash": `[0-9a-f]{7,40}`, "port": `127\.0\.0\.1:\d+`, "blanks": ` +`,
+	"recipient": `age1[0-9a-z]+`, "sealed": `ENC\[AES256_GCM,data:[^]]*?`, "any": `.*?`, "time": `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`, "date": gitDate, "duration": `\d+(?:\.\d+)?(?:ms|s|m|h|d)(?:\d+[sm])?`, "hash": `[0-9a-f]{7,40}`, "port": `127\.0\.0\.1:\d+`, "blanks": ` +`,
 }
 
 // pattern is the expression that lines like this one match.
@@ -210,7 +213,7 @@ func pattern(line string) *regexp.Regexp {
 var ended = regexp.MustCompile(`^[✔✗] `)
 
 // underway begins a line that is there when a machine is slow, and else is not.
-var underway = regexp.MustCompile(`^[a-z0-9.-]+: (?:asking|comparing|deleting|fetching|looking at|reading|rendering|storing|waiting for|writing) `)
+var underway = regexp.MustCompile(`^(?:[a-z0-9.-]+/)?[a-z0-9.-]+: (?:asking|comparing|deleting|fetching|looking at|reading|rendering|storing|waiting for|writing) `)
 
 // settled are the lines without those of progress, and with those of
 // Kustomizations, each followed by what it did, from A to Z: siblings end in any

@@ -40,9 +40,11 @@ func openTerminal(t *testing.T, dir string) *terminal {
 	t.Helper()
 	term := &terminal{t: t, dir: dir, home: filepath.Join(dir, "home"), says: make(chan string, 16)}
 	term.back = []string{term.home, "/home/ada"}
+	host, _ := os.Hostname()
 	if me, err := user.Current(); err == nil {
-		host, _ := os.Hostname()
 		term.back = append(term.back, me.Username+"@"+host, "ada@laptop")
+	} else { // whom the system does not know is whom USER names, below
+		term.back = append(term.back, "ada@"+host, "ada@laptop")
 	}
 	if err := os.Mkdir(term.home, 0o700); err == nil {
 		term.write("home/.gitconfig", "[user]\n\tname = Ada\n\temail = ada@example.com\n[init]\n\tdefaultBranch = main\n[core]\n\tpager = cat\n")
