@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"testing/fstest"
+	"time"
 )
 
 // verdictFile is the one verdict file in dir.
@@ -85,15 +87,43 @@ func TestWhatIsDamagedIsNotBelieved(t *testing.T) {
 		if !d.Verdicts("c").Has(d.Sum("a")) {
 			t.Errorf("%s: not mended", title)
 		}
-		if err := os.WriteFile(filepath.Join(dir, "key"), damage(make([]byte, keySize)), 0o644); err != nil {
+	}
+}
+
+// A key that others may know seals nothing: what they write would be believed. One that is damaged is none.
+func TestKeysThatOthersMayKnowAreReplaced(t *testing.T) {
+	known := []byte(strings.Repeat("k", keySize))
+	for title, place := range map[string]func(name string) error{
+		"others may read it": func(name string) error { return errors.Join(os.WriteFile(name, known, 0o600), os.Chmod(name, 0o644)) },
+		"it is a link": func(name string) error {
+			target := filepath.Join(filepath.Dir(name), "theirs")
+			return errors.Join(os.WriteFile(target, known, 0o600), os.Symlink(target, name))
+		},
+		"it is short": func(name string) error { return os.WriteFile(name, known[:5], 0o600) },
+		"it is empty": func(name string) error { return os.WriteFile(name, nil, 0o600) },
+		"it is long":  func(name string) error { return os.WriteFile(name, append(known, known...), 0o600) },
+	} {
+		dir := t.TempDir()
+		name := filepath.Join(dir, "key")
+		if err := place(name); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chmod(filepath.Join(dir, "key"), 0o644); err != nil {
-			t.Fatal(err)
+		d := Open(dir, "v1")
+		if d == nil || len(d.key) != keySize || string(d.key) == string(known) {
+			t.Errorf("%s: it is used, or no new one was made", title)
+			continue
 		}
-		if e := Open(dir, "v1"); e == nil || string(e.key) == string(d.key) {
-			t.Errorf("%s: a key that others may have read is used, or no new one made", title)
+		if again := Open(dir, "v1"); again == nil || string(again.key) != string(d.key) {
+			t.Errorf("%s: the next run has another key", title)
 		}
+	}
+}
+
+// Parts are told apart, whatever bytes they hold.
+func TestSumsTellPartsApart(t *testing.T) {
+	d := Open(t.TempDir(), "v1")
+	if zeros := strings.Repeat("\x00", 8); d.Sum("a", "b") == d.Sum("a"+zeros+"b") {
+		t.Error("one part that reads like two has their sum")
 	}
 }
 
@@ -131,13 +161,16 @@ func TestVerdictsAreBounded(t *testing.T) {
 	}
 	v.Save()
 	v = d.Verdicts("c")
-	old := d.Sum("0")
+	old := d.Sum(fmt.Sprint(mostVerdicts - 1)) // the last of the file, so the first to go
 	v.Has(old)
 	v.Add(d.Sum("new"))
 	v.Save()
 	v = d.Verdicts("c")
 	if len(v.known) != mostVerdicts || !v.Has(old) || !v.Has(d.Sum("new")) {
 		t.Errorf("%d verdicts; used %v, new %v", len(v.known), v.Has(old), v.Has(d.Sum("new")))
+	}
+	if info, err := os.Stat(filepath.Join(d.path, v.name)); err != nil || info.Size() != (mostVerdicts+1)*int64(len(old)) {
+		t.Errorf("a file of %d bytes, %v", info.Size(), err)
 	}
 }
 
@@ -215,6 +248,76 @@ func TestTrace(t *testing.T) {
 		now[c.name] = &fstest.MapFile{Data: []byte(c.data)}
 		if got := d.Same(now, seen); got != c.same {
 			t.Errorf("%s: same is %v", title, got)
+		}
+	}
+}
+
+// What is only asked for counts as well, and what fails in a way that may be
+// different the next time is not to be remembered, nor believed.
+func TestTraceOfOneName(t *testing.T) {
+	d := Open(t.TempDir(), "v1")
+	traced, trace := d.Trace(fstest.MapFS{})
+	if _, err := fs.Stat(traced, "x"); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	seen, ok := trace.Seen()
+	if !ok || d.Same(fstest.MapFS{"x": {}}, seen) || !d.Same(fstest.MapFS{}, seen) {
+		t.Error("a name that was looked for in vain, and is there now, is not seen")
+	}
+	if d.Same(denied{}, seen) {
+		t.Error("what cannot be looked at is taken for missing")
+	}
+	traced, trace = d.Trace(denied{})
+	if _, err := fs.ReadFile(traced, "x"); !errors.Is(err, fs.ErrPermission) {
+		t.Fatal(err)
+	}
+	if _, ok := trace.Seen(); ok {
+		t.Error("a file that may be readable the next time is remembered")
+	}
+}
+
+// denied is a file system that lets nobody in.
+type denied struct{}
+
+func (denied) Open(name string) (fs.File, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
+}
+
+// Of the renderings those that were written last stay. What a killed run left half-written goes,
+// what another run is writing does not.
+func TestTrimKeepsTheYoungest(t *testing.T) {
+	d := Open(t.TempDir(), "v1")
+	dir := filepath.Join(d.path, rendersDir)
+	if err := os.MkdirAll(filepath.Join(dir, "folder"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	for name, age := range map[string]time.Duration{"a": 2 * time.Minute, "b": 3 * time.Minute, "c": time.Minute, "d": 4 * time.Minute,
+		tempPrefix + "killed": 2 * time.Hour, tempPrefix + "now": time.Minute} {
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(file, make([]byte, 100), 0o600), os.Chtimes(file, now, now.Add(-age))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.trim(rendersDir, 200)
+	var left []string
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if want := tempPrefix + "now a c folder"; err != nil || strings.Join(left, " ") != want {
+		t.Errorf("left: %s, want %s; %v", strings.Join(left, " "), want, err)
+	}
+}
+
+// A sum that is none is no rendering.
+func TestRecallOfWhatIsNoSum(t *testing.T) {
+	d := Open(t.TempDir(), "v1")
+	for _, text := range []string{"", "00", strings.Repeat("0", 64), strings.Repeat("x", 32)} {
+		d.Keep(d.Sum("s"), map[string]string{"read a": text})
+		var got map[string]Sum
+		if d.Recall(d.Sum("s"), &got) {
+			t.Errorf("%q: believed", text)
 		}
 	}
 }
