@@ -224,9 +224,6 @@ func (c *concealer) scalars(x, y any, inA, inB bool, paths [][]string) (any, any
 	if !whole && (!inA || cx == tx) && (!inB || cy == ty) {
 		return x, y
 	}
-	if inA && x == nil || inB && y == nil {
-		whole = true
-	}
 	if !whole && (!inA || cx != tx) && (!inB || cy != ty) {
 		if cx == cy && differ {
 			return cx + " (before)", cy + " (after)"

@@ -71,6 +71,33 @@ func TestConceal(t *testing.T) {
 			after:  head + "spec: {a: '" + sealed + "', b: '" + other + "', c: '" + file + "', d: '" + sealed + "'}\nsops: {mac: y}\n",
 			want:   [2]string{"spec: {a: sealed, b: sealed, c: sealed, d: '***'}", "spec: {a: sealed, b: 'sealed, changed', c: sealed, d: 'sealed, changed'}"},
 		},
+		"a secret that holds another": {
+			after: head + "spec: {a: 'pw=hunter2-of-admin;'}\n", secrets: []string{"hunter2", "hunter2-of-admin"},
+			want: [2]string{"", "spec: {a: 'pw=***;'}"},
+		},
+		"of six letters, inside of another text": {
+			after: head + "spec: {a: 'pg://u:secret@db'}\n", secrets: []string{"secret"},
+			want: [2]string{"", "spec: {a: 'pg://u:***@db'}"},
+		},
+		"in an annotation, but for a name": {
+			after:   "kind: Thing\nmetadata: {name: hunter2, annotations: {url: 'pg://u:hunter2@db'}}\n",
+			secrets: []string{"hunter2"},
+			want:    [2]string{"", "kind: Thing\nmetadata: {name: hunter2, annotations: {url: 'pg://u:***@db'}}"},
+		},
+		"of a kind that is sealed": {
+			before: "kind: '" + sealed + "'\ndata: {a: b}\nsops: {mac: x}\n", after: "kind: '" + sealed + "'\nstringData: {a: b}\nsops: {mac: y}\n",
+			want: [2]string{"kind: '" + sealed + "'\ndata: {a: '***'}", "kind: '" + sealed + "'\nstringData: {a: '***'}"},
+		},
+		"lists of which one has more": {
+			before: strings.Replace(marked, "%", "spec.users.*.password", 1) + "spec: {users: [{name: gone, password: a}, {name: ada, password: b}], args: [x, hunter2]}\n",
+			after:  strings.Replace(marked, "%", "spec.users.*.password", 1) + "spec: {users: [{name: ada, password: c}, {name: new, password: d}], args: [x]}\n", secrets: []string{"hunter2"},
+			want: [2]string{"spec: {users: [{name: gone, password: '***'}, {name: ada, password: '*** (before)'}], args: [x, '***']}",
+				"spec: {users: [{name: ada, password: '*** (after)'}, {name: new, password: '***'}], args: [x]}"},
+		},
+		"null before": {
+			before: head + "spec: {a: null}\n", after: head + "spec: {a: hunter2}\n", secrets: []string{"hunter2"},
+			want: [2]string{"spec: {a: '*** (before)'}", "spec: {a: '*** (after)'}"},
+		},
 		"of another type": {
 			before: head + "spec: {a: {b: hunter2}}\n", after: head + "spec: {a: [hunter2]}\n", secrets: []string{"hunter2"},
 			want: [2]string{"spec: {a: {b: '***'}}", "spec: {a: ['***']}"},
@@ -126,5 +153,27 @@ properties:
 	}
 	if got := Redact(parsed(t, "kind: Thing\nspec: {password: one}\n"), `spec.password: Invalid value: "one"`, want...); got != `spec.password: Invalid value: "***"` {
 		t.Error(got)
+	}
+}
+
+// Without a key what is sealed stays as committed: what `build` prints can be
+// committed again, sops and all. What is not sealed is hidden all the same.
+func TestConcealOneKeepsWhatIsSealed(t *testing.T) {
+	const text = "kind: Secret\nsops:\n  mac: x\nstringData:\n  a: ENC[AES256_GCM,data:YQ==,iv:YQ==,tag:YQ==,type:str]\n  b: '***'\n"
+	u := parsed(t, strings.Replace(text, "***", "hunter2", 1))
+	ConcealOne(u, nil, nil)
+	if got, _ := yaml.Marshal(u.Object); string(got) != text {
+		t.Errorf("%s", got)
+	}
+}
+
+// Longest first: the rest of a value that begins as another does is as secret.
+func TestRedactTakesTheLongestFirst(t *testing.T) {
+	u := parsed(t, "kind: Secret\nstringData: {a: hunter2, b: hunter2-of-admin, c: hunter2-of-admin-too, pin: '', n: 123456, ok: true}\n")
+	for range 20 { // maps have no order
+		got := Redact(u, "bad: hunter2-of-admin, hunter2-of-admin-too, hunter2, 123456: it is true")
+		if got != "bad: ***, ***, ***, ***: it is true" {
+			t.Fatal(got)
+		}
 	}
 }
