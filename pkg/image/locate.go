@@ -3,6 +3,7 @@ package image
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"unicode/utf8"
 
@@ -53,10 +54,13 @@ type place struct {
 }
 
 // locate finds the bytes of a scalar by the line and column of its node. It
-// refuses what is not one run of bytes in one line.
+// refuses what is not one run of bytes in one line, and what says that it is no text.
 func locate(data []byte, starts []int, n *yaml.Node) (place, error) {
 	if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
 		return place{}, errors.New("is a text block")
+	}
+	if n.Style&yaml.TaggedStyle != 0 && strings.HasPrefix(n.Tag, "!!") && n.Tag != "!!str" {
+		return place{}, fmt.Errorf("is tagged %s, which no image can be", n.Tag)
 	}
 	if n.Line < 1 || n.Line > len(starts) {
 		return place{}, errors.New("cannot be found in the file")

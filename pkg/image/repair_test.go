@@ -38,6 +38,8 @@ func TestRepair(t *testing.T) {
 	for file, want := range map[string]string{
 		"image: v1 # {\"$imagepolicy\": \"flux-system:web:tag\"}\n": "no ImageRepository of its policy",
 		"newTag: ghcr.io/team/api " + whole + "\n":                  "which has no tag",
+		"image: >- " + marker + "\n  v1\n":                          "cannot be mended where it stands",
+		"image: \"flux-system:api:tag\" " + marker + "\n":           "",
 		"image: |\n  v1\n# x\nx: {image: >- " + marker + "\n  v1}":  "",
 	} {
 		got, edits, problems := Repair("f.yaml", []byte(file), names)
