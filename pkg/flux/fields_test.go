@@ -47,6 +47,45 @@ func TestEveryFieldOfAWrongTypeIsNamed(t *testing.T) {
 	}
 }
 
+// What only the schema of Flux's CustomResourceDefinition refuses is refused where no
+// cluster has it: each alone, by its path.
+func TestWhatTheSchemaRefuses(t *testing.T) {
+	const source = "sourceRef: {kind: GitRepository, name: g}, "
+	for spec, want := range map[string]string{
+		source + "deletionPolicy: delete":                                                                `spec.deletionPolicy: is "delete"`,
+		"sourceRef: {kind: Git, name: g}":                                                                `spec.sourceRef.kind: is "Git"`,
+		"sourceRef: {name: g}":                                                                           "spec.sourceRef.kind: is missing",
+		"sourceRef: {kind: GitRepository}":                                                               "spec.sourceRef.name: is missing",
+		source + "buildMetadata: [originals]":                                                            `spec.buildMetadata[0]: is "originals"`,
+		source + "decryption: {provider: age}":                                                           `spec.decryption.provider: is "age"`,
+		source + "decryption: {}":                                                                        "spec.decryption.provider: is missing",
+		source + "postBuild: {substituteStrategy: Never}":                                                `spec.postBuild.substituteStrategy: is "Never"`,
+		source + "postBuild: {substituteFrom: [{kind: Secrets, name: a}]}":                               `spec.postBuild.substituteFrom[0].kind: is "Secrets"`,
+		source + "postBuild: {substituteFrom: [{kind: Secret, name: a}, {kind: Secret}]}":                "spec.postBuild.substituteFrom[1]: needs kind and name",
+		source + "postBuild: {substituteFrom: [{name: a}]}":                                              "spec.postBuild.substituteFrom[0]: needs kind and name",
+		source + "dependsOn: [{name: a}, {namespace: b}]":                                                "spec.dependsOn[1].name: is missing",
+		source + "healthChecks: [{name: a}]":                                                             "spec.healthChecks[0]: needs kind and name",
+		source + "healthChecks: [{kind: Deployment}]":                                                    "spec.healthChecks[0]: needs kind and name",
+		source + "kubeConfig: {}":                                                                        "spec.kubeConfig: needs secretRef or configMapRef",
+		source + "kubeConfig: {secretRef: {name: a}, configMapRef: {name: b}}":                           "spec.kubeConfig: needs secretRef or configMapRef",
+		source + "timeout: -1m":                                                                          "spec.timeout: -1m0s is negative",
+		source + "retryInterval: -1s":                                                                    "spec.retryInterval: -1s is negative",
+		source + "targetNamespace: " + strings.Repeat("n", 64):                                           "spec.targetNamespace: is longer than 63 characters",
+		source + "deletionPolicy: Orphan, buildMetadata: [originAnnotations], timeout: 0s":               "",
+		source + "decryption: {provider: sops}, kubeConfig: {secretRef: {name: a}}":                      "",
+		source + "postBuild: {substituteStrategy: Always, substituteFrom: [{kind: ConfigMap, name: a}]}": "",
+		source + "dependsOn: [{name: a}], healthChecks: [{kind: Job, name: a}], targetNamespace: " + strings.Repeat("n", 63): "",
+	} {
+		_, err := parse(t, "apiVersion: "+KustomizeGroup+"/v1\nkind: Kustomization\nmetadata: {name: a, namespace: b}\nspec: {prune: true, "+spec+"}\n")
+		switch {
+		case want == "" && err != nil:
+			t.Errorf("%s: %v", spec, err)
+		case want != "" && (err == nil || len(Invalid(err)) != 1 || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: %v, want %s", spec, err, want)
+		}
+	}
+}
+
 // wrongValues fills out with a document for each field below path, of type typ, in
 // which that one has a value of a wrong type. within puts a value in its place.
 func wrongValues(typ reflect.Type, path string, within func(any) any, out map[string]any) {

@@ -101,6 +101,9 @@ func TestMarksThatKeepObjects(t *testing.T) {
 	if SkipReason(desired, with(flux.ReconcileKey, "disabled")) == "" || SkipReason(with(flux.SSAKey, "ignore"), nil) == "" {
 		t.Error("reconcile: disabled and ssa: Ignore skip")
 	}
+	if why := SkipReason(desired, live(owned, "1")); why != "" {
+		t.Errorf("an object without a mark is left alone: %s", why)
+	}
 	once := with(flux.SSAKey, "IfNotPresent")
 	if SkipReason(once, nil) != "" || SkipReason(once, desired) == "" {
 		t.Error("ssa: IfNotPresent skips what exists, and only that")
