@@ -148,6 +148,37 @@ func TestRepositoryWithoutCommits(t *testing.T) {
 	refused(t, c.options(), "the repository has no commits")
 }
 
+// A work tree before its first commit is what is on the disk, and nothing else: what asks for
+// commits, tags or signatures is told what to type.
+func TestWorkTreeBeforeTheFirstCommit(t *testing.T) {
+	t.Parallel()
+	c := newCheckout(t)
+	c.write("a/b.yaml", "b\n")
+	o := c.options()
+	o.WorkTree = true
+	s, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data, err := fs.ReadFile(s.FS, "a/b.yaml"); err != nil || string(data) != "b\n" || !s.Unborn() {
+		t.Errorf("%q %v", data, err)
+	}
+	_, base := s.Base(t.Context(), "main", false)
+	_, pushed := s.Pushed(t.Context(), "https://git.example.com/x.git", "main")
+	for _, err := range []error{base, pushed} {
+		if err == nil || !strings.Contains(err.Error(), "the repository has no commits") {
+			t.Errorf("%v", err)
+		}
+	}
+	if _, err := s.Verify("HEAD", map[string]string{"a.sshpub": "x"}); err == nil || !strings.Contains(err.Error(), "nothing is committed") {
+		t.Errorf("%v", err)
+	}
+	o.Ref = "v1"
+	if _, err := Open(t.Context(), o); err == nil {
+		t.Error("the work tree was taken for a tag that there is none of")
+	}
+}
+
 func TestStagedDirectoryIsThereInTheWorkTreeOnly(t *testing.T) {
 	t.Parallel()
 	c := withFiles(t, "a.yaml", "a\n")
