@@ -16,6 +16,7 @@ func TestRepair(t *testing.T) {
 		{"a bare digest", "image: " + digest + ` # {"$imagepolicy": "flux-system:api:digest"}` + "\n", "image: ghcr.io/team/api@" + digest + " " + whole + "\n"},
 		{"a trap that has not snapped", "image: x/api:1 " + marker + "\n", "image: x/api:1 " + whole + "\n"},
 		{"a whole reference in newTag", "newTag: ghcr.io/team/api:1.2 " + whole + "\n", "newTag: \"1.2\" " + marker + "\n"},
+		{"a whole reference in tag, in quotes", "tag: 'ghcr.io/team/api:1.2' " + whole + "\n", "tag: '1.2' " + marker + "\n"},
 		{"a trap in tag", "tag: v1 " + whole + "\n", "tag: v1 " + marker + "\n"},
 		{"what fits", "image: x/api:1 " + whole + "\ntag: v1 " + marker + "\nnewTag: v2 " + marker + "\n", ""},
 		{"sealed", "image: v1 " + marker + "\nsops: {mac: x}\n", ""},
@@ -39,7 +40,7 @@ func TestRepair(t *testing.T) {
 		"image: v1 # {\"$imagepolicy\": \"flux-system:web:tag\"}\n": "no ImageRepository of its policy",
 		"newTag: ghcr.io/team/api " + whole + "\n":                  "which has no tag",
 		"image: >- " + marker + "\n  v1\n":                          "cannot be mended where it stands",
-		"image: \"flux-system:api:tag\" " + marker + "\n":           "",
+		"image: \"flux-system:api:tag\" " + marker + "\n":           "the marker cannot be mended",
 		"image: |\n  v1\n# x\nx: {image: >- " + marker + "\n  v1}":  "",
 	} {
 		got, edits, problems := Repair("f.yaml", []byte(file), names)
