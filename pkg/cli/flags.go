@@ -201,8 +201,14 @@ func (s *Source) EntryPath(snap *source.Snapshot, context string) (string, error
 	if s.Path != "" {
 		given := filepath.ToSlash(s.Path)
 		p := flux.CleanPath(given)
-		if strings.HasPrefix(path.Clean(given), "..") || path.IsAbs(given) || filepath.IsAbs(s.Path) {
-			return "", &usageError{msg: fmt.Sprintf("--path %s: is outside of the source", s.Path), hint: "give it relative to the source's root" + listClusters(snap)}
+		wrong := ""
+		if path.IsAbs(given) || filepath.IsAbs(s.Path) {
+			wrong = "is absolute"
+		} else if strings.HasPrefix(path.Clean(given), "..") {
+			wrong = "is outside of the source"
+		}
+		if wrong != "" {
+			return "", &usageError{msg: fmt.Sprintf("--path %s: %s", s.Path, wrong), hint: "give it relative to the source's root" + listClusters(snap)}
 		}
 		info, err := fs.Stat(snap.FS, p)
 		switch {

@@ -211,6 +211,7 @@ func Execute(ctx context.Context, cmd *cobra.Command, env *Env, args []string) i
 	cmd.SetOut(env.Out)
 	cmd.SetErr(env.ErrOut)
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return notOfWindows(c) }
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		if errors.Is(err, flag.ErrHelp) {
 			return err
