@@ -40,8 +40,9 @@ func installCommand(env *cli.Env) *cobra.Command {
 		Short: "Let kubectl's own completion complete `kubectl gitops`",
 		Long: `Let kubectl's own completion complete "kubectl gitops": writes an executable
 kubectl_complete-gitops into a directory on PATH, where kubectl (1.26 and later)
-looks for it, and one for each plugin that is installed by itself. The completion
-of kubectl must be set up in your shell: kubectl completion --help`,
+looks for it, and one for each plugin that is installed by itself. Their paths are
+printed; to take them away again, delete them. The completion of kubectl must be
+set up in your shell: kubectl completion --help`,
 		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			err := install(c, env, dir)
@@ -92,7 +93,7 @@ func install(c *cobra.Command, env *cli.Env, dir string) error {
 			}
 		}
 		if dir == "" {
-			return cli.Usage(c, "no directory on PATH is below your home directory and can be written: name one with --dir")
+			return noDirectory{c.CommandPath(), onPath}
 		}
 	}
 	for _, p := range append(installed(env), Installed{Typed: "kubectl gitops", Path: "kubectl-gitops"}) {
@@ -122,6 +123,26 @@ func install(c *cobra.Command, env *cli.Env, dir string) error {
 	}
 	fmt.Fprintf(env.ErrOut, "warning: %s is not on PATH, where kubectl looks\n", dir)
 	return nil
+}
+
+// noDirectory is that no directory can be taken without asking.
+type noDirectory struct {
+	command string
+	onPath  []string
+}
+
+func (noDirectory) Error() string {
+	return "no directory on PATH is below your home directory and can be written: name one with --dir"
+}
+
+// Hint is the command with the first directory that would do.
+func (n noDirectory) Hint() string {
+	for _, d := range n.onPath {
+		if filepath.IsAbs(d) && writable(d) {
+			return n.command + " --dir " + d
+		}
+	}
+	return n.command + " --dir DIR, and then DIR on PATH"
 }
 
 // writable tries it: permissions tell only half.

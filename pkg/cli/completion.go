@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"time"
@@ -9,9 +10,31 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Completion answers from what is at hand, in the time between two key strokes:
-// it gives up, without a word, what takes longer.
-const completionTime = 100 * time.Millisecond
+// completionTime is how long an answer may take: less than there is between two key strokes, or as long as somebody
+// wants to wait whose cluster is far away. What takes longer is given up, without a word.
+func completionTime(env *Env) time.Duration {
+	if d, err := time.ParseDuration(env.Getenv("GITOPS_COMPLETION_TIMEOUT")); err == nil {
+		return d
+	}
+	return 100 * time.Millisecond
+}
+
+// later starts to ask, and returns how to get the answer: none where it is not
+// there in time, also where who is asked cannot be interrupted, as a program that
+// logs in to a cloud.
+func later[T any](env *Env, ask func(context.Context) T) (answer func() T) {
+	ctx, cancel := context.WithTimeout(context.Background(), completionTime(env))
+	done := make(chan T, 1)
+	go func() { done <- ask(ctx) }()
+	return func() (t T) {
+		defer cancel()
+		select {
+		case t = <-done:
+		case <-ctx.Done():
+		}
+		return t
+	}
+}
 
 // completing tells a request of a shell's completion script.
 func completing(args []string) bool {
@@ -31,7 +54,7 @@ func addCompletion(root *cobra.Command, env *Env) {
 	case "update":
 		root.ValidArgsFunction = names(env, automations, "")
 	case "decrypt", "edit", "rotate", "updatekeys":
-		root.ValidArgsFunction = sealedFiles
+		root.ValidArgsFunction = sealedFiles(env)
 	}
 	root.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		if complete := flagCompletion(env, f); complete != nil {
@@ -52,24 +75,24 @@ func flagCompletion(env *Env, f *pflag.Flag) cobra.CompletionFunc {
 	case "context", "cluster", "user":
 		return static(func() []string { return kubeNames(env, f.Name) })
 	case "namespace":
-		return static(func() []string { return namespaces(env) })
+		return static(func() []string {
+			return later(env, func(ctx context.Context) []string { return namespaces(ctx, env) })()
+		})
 	case "ref", "base", "push-branch":
 		return refs
-	case "path", "sync-path":
-		return sourceDirectories
 	case "name":
 		return names(env, kustomizations, "")
 	case "policy":
 		return names(env, policies, "=")
-	case "source", "cache-dir", "dir", "tmpdir":
+	}
+	switch pathOf(f.Name) {
+	case aSourceDirectory:
+		return sourceDirectories
+	case aDirectory:
 		return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return nil, cobra.ShellCompDirectiveFilterDirs
 		}
-	case "kubeconfig", "certificate-authority", "client-certificate", "client-key", "git-ssh-key", "git-known-hosts",
-		"signing-key", "tags", "out", "cert", "key", "add-to":
-		return nil
-	}
-	if strings.HasSuffix(f.Name, "file") {
+	case aFile:
 		return nil
 	}
 	return cobra.NoFileCompletions

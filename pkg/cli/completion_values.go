@@ -54,7 +54,11 @@ func names(env *Env, of named, suffix string) cobra.CompletionFunc {
 			}
 		}
 		root := repository(".")
-		eachFile(root, func(name string, data []byte) {
+		inCluster := func() []gitops.KustomizationStatus { return nil }
+		if of.kind == kustomizations.kind && !isRepository(root) {
+			inCluster = later(env, func(ctx context.Context) []gitops.KustomizationStatus { return known(ctx, env) }) // while files are read
+		}
+		eachFile(env, root, func(name string, data []byte) {
 			if !bytes.Contains(data, []byte(of.group)) {
 				return
 			}
@@ -69,10 +73,8 @@ func names(env *Env, of named, suffix string) cobra.CompletionFunc {
 				}
 			}
 		}, ".yaml", ".yml")
-		if of.kind == kustomizations.kind && !isRepository(root) {
-			for _, k := range known(env) {
-				add(k.Namespace, k.Name, k.Path)
-			}
+		for _, k := range inCluster() {
+			add(k.Namespace, k.Name, k.Path)
 		}
 		var out []string
 		for _, name := range slices.Sorted(maps.Keys(found)) {
@@ -86,9 +88,7 @@ func names(env *Env, of named, suffix string) cobra.CompletionFunc {
 }
 
 // known are the Kustomizations that the cluster knows, where it answers.
-func known(env *Env) []gitops.KustomizationStatus {
-	ctx, cancel := context.WithTimeout(context.Background(), completionTime)
-	defer cancel()
+func known(ctx context.Context, env *Env) []gitops.KustomizationStatus {
 	c, err := cluster.Connect(env.Kube, UserAgent())
 	if err != nil {
 		return nil
@@ -127,18 +127,15 @@ func kubeNames(env *Env, kind string) []string {
 }
 
 // namespaces asks the cluster, which may be away.
-func namespaces(env *Env) []string {
+func namespaces(ctx context.Context, env *Env) []string {
 	config, err := env.Kube.ToRESTConfig()
 	if err != nil {
 		return nil
 	}
-	config.Timeout = completionTime
 	client, err := corev1.NewForConfig(config)
 	if err != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), completionTime)
-	defer cancel()
 	list, err := client.Namespaces().List(ctx, metav1.ListOptions{Limit: 500})
 	if err != nil {
 		return nil
@@ -192,21 +189,23 @@ func sourceAtHand(c *cobra.Command) (dir string, ok bool) {
 
 // sealedFiles completes the sealed files below what was typed, or below the
 // current directory; any file where there are none.
-func sealedFiles(_ *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-	var names []string
-	here := ""
-	if strings.HasPrefix(prefix, "./") {
-		here = "./"
-	}
-	eachFile(filepath.Dir(prefix), func(name string, data []byte) {
-		if name = here + name; strings.HasPrefix(name, prefix) && bytes.Contains(data, []byte("ENC[")) && bytes.Contains(data, []byte("sops")) && !slices.Contains(args, name) {
-			names = append(names, name)
+func sealedFiles(env *Env) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		var names []string
+		here := ""
+		if strings.HasPrefix(prefix, "./") {
+			here = "./"
 		}
-	}, ".yaml", ".yml", ".json", ".env", ".ini")
-	if len(names) == 0 {
-		return nil, cobra.ShellCompDirectiveDefault
+		eachFile(env, filepath.Dir(prefix), func(name string, data []byte) {
+			if name = here + name; strings.HasPrefix(name, prefix) && bytes.Contains(data, []byte("ENC[")) && bytes.Contains(data, []byte("sops")) && !slices.Contains(args, name) {
+				names = append(names, name)
+			}
+		}, ".yaml", ".yml", ".json", ".env", ".ini")
+		if len(names) == 0 {
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // repository is the root of the work tree around dir, or dir.
@@ -232,8 +231,8 @@ func isRepository(dir string) bool {
 
 // eachFile reads the files below root that end in one of exts, for as long as
 // completion may take.
-func eachFile(root string, each func(name string, data []byte), exts ...string) {
-	end := time.Now().Add(completionTime)
+func eachFile(env *Env, root string, each func(name string, data []byte), exts ...string) {
+	end := time.Now().Add(completionTime(env))
 	_ = filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case time.Now().After(end):
