@@ -5,6 +5,7 @@
 package main
 
 import (
+	"debug/buildinfo"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -118,6 +121,13 @@ func changed(source string) bool {
 	return err == nil && len(out) > 0
 }
 
+// committed says whether Go has put the commit into a binary: it does not find it
+// from a linked worktree, and where it is told not to look.
+func committed(binary string) bool {
+	info, err := buildinfo.ReadFile(binary)
+	return err == nil && slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "vcs.revision" && s.Value != "" })
+}
+
 func (r *release) run() error {
 	if changed(r.source) {
 		fmt.Fprintln(os.Stderr, "warning: there are changes that are not committed: the binaries say so, and nobody can make them again")
@@ -142,6 +152,9 @@ func (r *release) run() error {
 		dir, err := r.build(t)
 		if err != nil {
 			return err
+		}
+		if !committed(filepath.Join(dir, t.executable(published[0].binary()))) {
+			fmt.Fprintf(os.Stderr, "warning: the binaries for %s do not know their commit: build in a clone, not in a linked worktree, and without -buildvcs=false\n", t)
 		}
 		packed := make([]archive, len(published))
 		var g errgroup.Group

@@ -12,8 +12,9 @@ import (
 // plugin is something that can be installed by itself.
 type plugin struct {
 	verb  string // "" for the umbrella
-	short string // one line; "" where krew does not offer it
+	short string // one line of at most 50 characters, krew search cuts off the rest; "" where krew does not offer it
 	long  string // what krew info shows
+	next  string // what krew says after the installation, where there is something to do
 }
 
 func (p plugin) binary() string { return strings.TrimSuffix("kubectl-gitops-"+p.verb, "-") }
@@ -31,26 +32,31 @@ var published = []plugin{
 without installing anything in it: fetch, render, decrypt, show what differs,
 apply, wait until healthy, prune. Writes new image tags into Git, and seals and
 rotates secrets. Wire-compatible with Flux in both directions.`,
+		`To let kubectl complete it: kubectl gitops completion install`,
 	},
 	{
 		"sync", "Make a cluster what a Git repository says, once",
 		`A full reconcile of the Flux Kustomizations of a repository, once: fetch,
 render, decrypt, apply in order, wait until healthy, prune, record.`,
+		"",
 	},
 	{
-		"diff", "Show what a sync with a Git repository would change",
+		"diff", "Show what a sync would change in a cluster",
 		`The plan of a sync, printed: for people, for tools, as JSON, or as Markdown for
 a pull request. Values of Secrets are masked.`,
+		"",
 	},
 	{
 		"secret", "Seal, edit and rotate secrets in Git with SOPS",
 		`SOPS files that keep their bytes: encrypt, edit, decrypt, rotate and check the
 secrets of a repository. What it seals opens with sops and with Flux.`,
+		"",
 	},
 	{
-		"image", "Choose image tags by Flux's policies, and commit them",
+		"image", "Choose image tags by Flux's policies, commit them",
 		`Scans registries, chooses as Flux's ImagePolicies say, tells why, and commits
 the new tags to Git.`,
+		"",
 	},
 	{verb: "build"}, {verb: "rbac"}, {verb: "resume"}, {verb: "status"}, {verb: "suspend"},
 }
@@ -70,9 +76,9 @@ func (r *release) manifests(made []archive) error {
 			continue
 		}
 		values := struct {
-			Name, Version, Short, Long, Bare string
-			Platforms                        []platform
-		}{Name: p.name(), Version: r.version, Bare: strings.TrimPrefix(r.version, "v"), Short: p.short, Long: p.long}
+			Name, Version, Short, Long, Next, Bare string
+			Platforms                              []platform
+		}{Name: p.name(), Version: r.version, Bare: strings.TrimPrefix(r.version, "v"), Short: p.short, Long: p.long, Next: p.next}
 		for _, a := range made {
 			if a.plugin == p {
 				values.Platforms = append(values.Platforms, platform{

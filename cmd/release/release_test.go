@@ -91,6 +91,44 @@ func TestChangesAreNotReleasedUnseen(t *testing.T) {
 	}
 }
 
+// A bug report names a commit only where the binary has one: it is told before it is published that none has.
+func TestBinariesWithoutTheirCommitAreTold(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"go.mod": "module example.com/x\n\ngo 1.26\n", "x.go": "package main\n\nfunc main() {}\n"} {
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	must(t, exec.Command("git", "init", "-q", dir).Run())
+	git := func(args ...string) {
+		t.Helper()
+		out, err := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=x", "-c", "user.email=x@example.com"}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	git("add", ".")
+	git("commit", "-q", "-m", "x")
+	for flag, want := range map[string]bool{"-buildvcs=true": true, "-buildvcs=false": false} {
+		build := exec.Command("go", "build", flag, "-o", filepath.Join(t.TempDir(), "x"), ".")
+		build.Dir = dir
+		out, err := build.CombinedOutput()
+		if err != nil {
+			t.Fatalf("go build: %v\n%s", err, out)
+		}
+		if got := committed(build.Args[4]); got != want {
+			t.Errorf("built with %s: committed is %t", flag, got)
+		}
+	}
+}
+
+// krew search shows fifty characters.
+func TestShortDescriptionsAreShown(t *testing.T) {
+	for _, p := range published {
+		if len(p.short) > 50 {
+			t.Errorf("%s: %d characters: %s", p.name(), len(p.short), p.short)
+		}
+	}
+}
+
 // Whoever ran the tests has bin/release, and releases next.
 func TestBuildsAreNotInTheWayOfTools(t *testing.T) {
 	r, err := parse([]string{"-version", "v1.2.3", "-source", "../.."})
