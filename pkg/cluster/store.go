@@ -141,8 +141,9 @@ func (c *Cluster) ownConfigMap(ctx context.Context, ref flux.Ref) (*unstructured
 		return nil, c.about(fmt.Sprintf("configmap/%s in %s", RecordName(ref), ref.Namespace), err)
 	}
 	if cm.GetLabels()[managedBy] != managedByUs {
-		return nil, fmt.Errorf("configmap/%s in %s is not ours (label %s is not %s): its name is needed for the inventory of %s",
-			cm.GetName(), ref.Namespace, managedBy, managedByUs, ref)
+		return nil, &Error{What: fmt.Sprintf("configmap/%s in %s", cm.GetName(), ref.Namespace),
+			Why: fmt.Errorf("it is somebody else's (its label %s is not %s), and its name is that of the inventory of %s", managedBy, managedByUs, ref),
+			Fix: "rename it, or the Kustomization"}
 	}
 	c.ours.Store(ref, true)
 	return cm, nil
