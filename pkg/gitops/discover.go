@@ -345,9 +345,14 @@ func (e *Engine) build(ctx context.Context, p *Planned) {
 		FS: p.files, Kustomization: p.Kustomization, Links: p.snapshot.Links,
 		Variables: p.variables, Strict: e.Options.StrictVars, RemoteBases: e.Options.RemoteBases,
 	})
-	p.problem(reasonBuild, e.sealedProblems(p)...)
+	p.problem(reasonBuild, e.sealedProblems(p, func(s secret.Problem) bool { return !e.mayStaySealed(s) })...)
 	if err != nil {
-		p.problem(reasonBuild, buildProblems(p, err)...)
+		// kustomize cannot rename what has no kind and no name to be read.
+		problems := e.sealedWhole(p, func(s secret.Problem) bool { return s.MetadataSealed })
+		if len(problems) == 0 || !errors.Is(err, render.ErrPanicked) {
+			problems = buildProblems(p, err)
+		}
+		p.problem(reasonBuild, problems...)
 	}
 	if result == nil {
 		return
@@ -389,11 +394,12 @@ func (e *Engine) keys(ctx context.Context, r *Run, p *Planned) *secret.Keyring {
 	return keys
 }
 
-func (e *Engine) sealedProblems(p *Planned) []Problem {
+// sealedProblems are those of p's files that do not open and that of counts.
+func (e *Engine) sealedProblems(p *Planned, of func(secret.Problem) bool) []Problem {
 	var out []Problem
 	told := false
 	for _, s := range p.files.Problems() {
-		if e.mayStaySealed(s) {
+		if !of(s) {
 			continue
 		}
 		q := Problem{Code: sealedCode(s), File: s.Path, Message: s.Err.Error(), Hint: s.Hint}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/object"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/plan"
+	"github.com/kubectl-gitops/kubectl-gitops/pkg/secret"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/source"
 )
 
@@ -36,14 +37,25 @@ func (e *closedError) Error() string {
 // Hint is what to type.
 func (e *closedError) Hint() string { return giveKey }
 
-// checkSealed refuses, where a cluster is asked, what no key opens and is no
-// manifest: a generator names objects after what they hold, so that without a key
-// even their names are not known.
+// checkSealed refuses, where a cluster is asked, what no key opens and nobody can
+// find there: what a generator makes is named after what it holds, and a manifest
+// may be sealed to its kind and name.
 func (e *Engine) checkSealed(p *Planned) {
 	if !e.Options.KeepSealed || e.Cluster == nil || len(p.files.Problems()) == 0 {
 		return
 	}
+	closed := map[string]bool{}
+	for _, q := range p.files.Problems() {
+		closed[q.Path] = e.mayStaySealed(q)
+	}
+	unnamed := map[string]bool{}
+	var known []object.Object
 	for _, o := range p.objects {
+		if isSealed(o.Unstructured) && sealedIdentity(o.Unstructured) && closed[o.File] {
+			unnamed[o.File] = true
+			continue
+		}
+		known = append(known, o)
 		if isSealed(o.Unstructured) || staysSealed(o.Unstructured) || p.closed[o.ID()] {
 			continue
 		}
@@ -54,6 +66,23 @@ func (e *Engine) checkSealed(p *Planned) {
 				Message: "is generated from what no key at hand opens", Hint: giveKey})
 		}
 	}
+	p.objects = known
+	p.problem(reasonBuild, e.sealedWhole(p, func(s secret.Problem) bool { return unnamed[s.Path] })...)
+}
+
+// sealedWhole are the problems of files that may stay sealed, but for what they are
+// called: of those of them that count.
+func (e *Engine) sealedWhole(p *Planned, of func(secret.Problem) bool) []Problem {
+	out := e.sealedProblems(p, func(s secret.Problem) bool { return e.mayStaySealed(s) && of(s) })
+	for i := range out {
+		out[i].Message += "; its kind or its name is sealed too, so that without a key nobody can tell what it is in the cluster"
+	}
+	return out
+}
+
+// sealedIdentity reports whether a part of what o is called was sealed with it.
+func sealedIdentity(o *unstructured.Unstructured) bool {
+	return object.Sealed(o.GetAPIVersion()) || object.Sealed(o.GetKind()) || object.Sealed(o.GetName()) || object.Sealed(o.GetNamespace())
 }
 
 // sealedVariables are the variables of a sealed Secret or ConfigMap that no key at

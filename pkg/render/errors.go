@@ -1,6 +1,7 @@
 package render
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -34,7 +35,12 @@ func (e *Error) Error() string {
 // Hint is what to do about it.
 func (e *Error) Hint() string { return e.Fix }
 
-// Unwrap is the refusal of the source's own file system, if that was it.
+// ErrPanicked is below an Error where kustomize gave up on what it was given, such
+// as an object whose kind is no kind.
+var ErrPanicked = errors.New("kustomize panicked")
+
+// Unwrap is the refusal of the source's own file system, if that was it, or what
+// kustomize said where nothing better is known.
 func (e *Error) Unwrap() error { return e.err }
 
 // syntaxError is err, without what it quotes, in the form of this package; err is nearly always an

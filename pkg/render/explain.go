@@ -33,7 +33,7 @@ func (b *build) explain(err error) error {
 			return e
 		}
 	}
-	e := &Error{File: b.entry.file, Msg: "kustomize: " + b.scrub(msg)}
+	e := &Error{File: b.entry.file, Msg: "kustomize: " + b.scrub(msg), err: err}
 	if b.entry.generated {
 		e.File = b.dir
 	}

@@ -95,7 +95,7 @@ func (b *build) krusty(fs filesys.FileSystem) (m resmap.ResMap, err error) {
 				schemaChanged.Store(true)
 			}
 			if p := recover(); p != nil {
-				m, err = nil, fmt.Errorf("kustomize panicked: %v", p)
+				m, err = nil, fmt.Errorf("%w: %v", ErrPanicked, p)
 			}
 		}()
 		m, err = krusty.MakeKustomizer(options).Run(fs, filepath.Join(root, filepath.FromSlash(b.dir)))
