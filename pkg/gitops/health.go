@@ -106,6 +106,15 @@ func (e *unready) Error() string {
 }
 func (e *unready) Unwrap() error { return e.err }
 
+// first is the first of them and why, and how many there are beside it.
+func (e *unready) first() string {
+	more := ""
+	if n := len(e.objects); n > 1 {
+		more = fmt.Sprintf(" and %d more", n-1)
+	}
+	return e.objects[0].id.String() + more + ": " + e.objects[0].why
+}
+
 // within is an error for each object.
 func (e *unready) within(timeout time.Duration) error {
 	errs := make([]error, len(e.objects))
@@ -182,17 +191,16 @@ func (t *task) waitFor(ctx context.Context, entries, named []plan.Entry, childre
 			case len(waiting.objects) == 0:
 				cancel(finished)
 			default:
-				more := ""
-				if n := len(waiting.objects); n > 1 {
-					more = fmt.Sprintf(" and %d more", n-1)
-				}
-				t.waiting(waiting.objects[0].id.String() + more + ": " + waiting.objects[0].why)
+				t.waiting(waiting.first())
 			}
 		})
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
 		case errors.Is(err, finished):
+		case failed != nil: // also where ctx ended just then
+			return failed
+		case len(waiting.objects) == 0:
 		case ctx.Err() != nil:
 			waiting.err = ctx.Err()
 			return waiting

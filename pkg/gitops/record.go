@@ -221,10 +221,14 @@ func (p *Planned) remembered(inv plan.Inventory) bool {
 func (t *task) fail(ctx context.Context, reason string, err error) {
 	message := t.unseen(err.Error())
 	if why := stopped(ctx); why != "" {
-		message = why + "; the next run goes on from here"
 		if len(t.report.Changes) > 0 {
-			message = fmt.Sprintf("%s after %s; the next run goes on from here", why, count(len(t.report.Changes), "object"))
+			why += " after " + count(len(t.report.Changes), "object")
 		}
+		var waiting *unready
+		if errors.As(err, &waiting) {
+			why += ", waiting for " + t.unseen(waiting.first())
+		}
+		message = why + "; the next run goes on from here"
 	}
 	t.report.Problems = append(t.report.Problems, t.Problems...)
 	if len(t.Problems) == 0 && ctx.Err() == nil {
