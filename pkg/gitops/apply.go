@@ -141,7 +141,7 @@ func isClosed(c chan struct{}) bool {
 // run is the whole order of one Kustomization's reconcile, top to bottom.
 func (t *task) run(ctx context.Context, tasks map[*Planned]*task) {
 	if t.Suspended {
-		t.end(StatusSuspended, reasonSuspended, t.suspended()+": kubectl gitops resume ends that, kubectl gitops sync --include-suspended applies it all the same")
+		t.end(StatusSuspended, reasonSuspended, t.suspended()+": "+t.resumedBy(t.e.Cluster.FieldManager)+", kubectl gitops sync --include-suspended applies it all the same")
 		return
 	}
 	if why := t.await(ctx, tasks); why != "" {

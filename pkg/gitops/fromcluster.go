@@ -108,7 +108,7 @@ func (e *Engine) otherRoot(ctx context.Context, rec *cluster.Record, elsewhere s
 		Msg: fmt.Sprintf("no Git repository here or above, and cluster %s does not have %s, but %s that are below no other", e.Cluster.Context, e.Options.Root, count(len(roots), "Kustomization"))}
 }
 
-// defaultRoot is what Flux's bootstrap calls the root.
+// defaultRoot is what Flux's bootstrap calls the root, and its namespace.
 const defaultRoot = "flux-system"
 
 // tellOtherRoots warns of the Kustomizations in the cluster that are not below the

@@ -1,6 +1,7 @@
 package gitops
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -194,6 +195,19 @@ func (p *Planned) suspended() string {
 		return "suspended (" + reason + ")"
 	}
 	return "suspended"
+}
+
+// resumedBy is what ends that p is suspended: a command where somebody did it in
+// the cluster, and a commit where Git says so.
+func (p *Planned) resumedBy(fieldManager string) string {
+	if p.record.SuspendedByHand(fieldManager) {
+		name := p.Name
+		if p.Namespace != defaultRoot {
+			name = p.Namespace + "/" + name
+		}
+		return "kubectl gitops resume " + name + " ends that"
+	}
+	return cmp.Or(p.Object.Where(), "Git") + " says so (spec.suspend)"
 }
 
 // deletes reports whether the end of k is the end of what it owns.
