@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/kustomize/api/konfig"
@@ -43,7 +44,7 @@ func (t *tree) check(k *kustomization, inc include) error {
 			return t.at(k, inc, inc.name+" "+out.LeftOut(), "")
 		}
 		fix := fmt.Sprintf("add the file, or take the line out of %s", k.file)
-		if near := s.nearFile(inc.name); near != "" {
+		if near := s.nearFile(k, inc.name); near != "" {
 			fix = fmt.Sprintf("did you mean %s?", relative(k.dir, near))
 		}
 		return t.at(k, inc, fmt.Sprintf("%s does not exist (%s)", inc.path, inc.name), fix)
@@ -99,16 +100,21 @@ func kindFix(r role) string {
 	return "list it in components"
 }
 
-// nearFile is the sibling of name that was probably meant, "" if none.
-func (s *sourceFS) nearFile(name string) string {
+// nearFile is the sibling of name that was probably meant, "" if none: not one
+// that k includes anyway.
+func (s *sourceFS) nearFile(k *kustomization, name string) string {
 	names, err := s.ReadDir(path.Dir(name))
 	if err != nil {
 		return ""
 	}
-	for i := range names {
-		names[i] = path.Join(path.Dir(name), names[i])
+	var meant []string
+	for _, n := range names {
+		n = path.Join(path.Dir(name), n)
+		if !slices.ContainsFunc(k.includes, func(inc include) bool { return inc.name == n }) {
+			meant = append(meant, n)
+		}
 	}
-	return nearest(name, names)
+	return nearest(name, meant)
 }
 
 // relative is name as a kustomization in dir names it.

@@ -57,6 +57,16 @@ apps/kustomization.yaml:3: ../base is a directory without a kustomization.yaml
 apps/kustomization.yaml:4: nothing-like-it.yaml does not exist (apps/nothing-like-it.yaml)
 → add the file, or take the line out of apps/kustomization.yaml
 `},
+	{name: "what_is_included_already_was_not_meant", spec: "path: apps", files: `
+-- apps/kustomization.yaml --
+resources:
+- hpa.yaml
+- svc.yaml
+-- apps/hpa.yaml --
+` + configMap + `-- apps/service.yaml --
+` + deployment, want: `apps/kustomization.yaml:3: svc.yaml does not exist (apps/svc.yaml)
+→ add the file, or take the line out of apps/kustomization.yaml
+`},
 	{name: "missing_in_a_base", spec: "path: apps", files: `
 -- apps/kustomization.yaml --
 resources: [../base]
