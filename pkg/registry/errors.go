@@ -93,7 +93,7 @@ func (r *Repository) explain(ctx context.Context, err error) error {
 			e.Fix = "check the name, and whether this machine has a network"
 		}
 	case errors.As(err, &dial):
-		e.What, e.Why = "the registry is out of reach", why
+		e.What, e.Why, e.Fix = "the registry is out of reach", why, "check "+field+", the network and a proxy (HTTPS_PROXY)"
 	default:
 		e.What, e.Why = "cannot be listed", why
 	}

@@ -365,6 +365,9 @@ func TestOutOfReach(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v, want %s", err, test.want)
 			}
+			if hint := (*Error)(nil); errors.As(err, &hint) && hint.Hint() == "" {
+				t.Errorf("%v: nobody says what to do", err)
+			}
 		})
 	}
 }
