@@ -26,7 +26,7 @@ func remoteBase(t *testing.T) string {
 		{"-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-q", "-m", "base"},
 	} {
 		cmd := exec.Command("git", args...)
-		cmd.Dir = dir
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("git %v: %v\n%s", args, err, out)
 		}
