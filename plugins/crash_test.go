@@ -137,7 +137,13 @@ func kustomization(ns, name, path string) string {
 // runSync runs the real binary; started, if not nil, gets its process.
 func runSync(t *testing.T, ctx context.Context, kubeconfig, dir, ns string, started func(*os.Process), args ...string) (code int, out string) {
 	t.Helper()
-	c := exec.CommandContext(ctx, "kubectl-gitops", append([]string{"sync", "--source", dir, "--path", "root", "-n", ns, "--kubeconfig", kubeconfig,
+	return runVerb(t, ctx, "sync", kubeconfig, dir, ns, started, args...)
+}
+
+// runVerb runs another command as runSync does.
+func runVerb(t *testing.T, ctx context.Context, verb, kubeconfig, dir, ns string, started func(*os.Process), args ...string) (code int, out string) {
+	t.Helper()
+	c := exec.CommandContext(ctx, "kubectl-gitops", append([]string{verb, "--source", dir, "--path", "root", "-n", ns, "--kubeconfig", kubeconfig,
 		"--cache-dir", filepath.Join(t.TempDir(), "cache")}, args...)...)
 	c.Env = append(os.Environ(), "NO_COLOR=1", "LC_ALL=C.UTF-8", "HOME="+t.TempDir())
 	var buf bytes.Buffer

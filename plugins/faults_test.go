@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/yaml"
 
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/cluster"
 	"github.com/kubectl-gitops/kubectl-gitops/pkg/flux"
@@ -154,5 +157,74 @@ func TestLockWhoseAnswersAreLostIsOurs(t *testing.T) {
 		if now, err := c.LockState(t.Context(), root); err != nil || now.Holder() != "" {
 			t.Errorf("%s: released, and held by %q, %v", title, now.Holder(), err)
 		}
+	}
+}
+
+// Ctrl-C while the server does not answer which fields of a kind are passwords: the
+// diff stops at once, and shows none of them.
+func TestInterruptedDiffShowsNoPasswords(t *testing.T) {
+	const ns, crd = "interrupted-passwords", "safes.interrupted-passwords.example.com"
+	kubectl(t, "create", "namespace", ns)
+	dir := repo(t, map[string]string{"crd.yaml": `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: ` + crd + `}
+spec:
+  group: interrupted-passwords.example.com
+  scope: Namespaced
+  names: {kind: Safe, plural: safes, singular: safe}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema:
+        openAPIV3Schema: {type: object, properties: {spec: {type: object, properties: {password: {type: string, format: password, maxLength: 20}}}}}
+`})
+	kubectl(t, "apply", "-f", filepath.Join(dir, "crd.yaml"))
+	kubectl(t, "wait", "--for=condition=Established", "crd/"+crd)
+	var stop func()
+	through := startProxy(t, func(w http.ResponseWriter, r *http.Request, pass http.HandlerFunc) {
+		switch {
+		case r.URL.Path == "/openapi/v3": // as in the moments after a kind was made
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte(`{"paths":{}}`))
+		case strings.HasSuffix(r.URL.Path, "/customresourcedefinitions/"+crd) && stop != nil:
+			stop()
+			<-r.Context().Done() // until who asks gives up
+		default:
+			pass(w, r)
+		}
+	})
+	safe := func(password string) string {
+		return "apiVersion: interrupted-passwords.example.com/v1\nkind: Safe\nmetadata: {name: s, namespace: " + ns + "}\nspec: {password: " + password + "}\n"
+	}
+	write(t, dir, map[string]string{"root/safe.yaml": safe("hunter2")})
+	started, once := make(chan *os.Process, 1), sync.Once{}
+	stop = func() { once.Do(func() { _ = (<-started).Signal(os.Interrupt) }) }
+	code, out := runVerb(t, t.Context(), "diff", through, dir, ns, func(p *os.Process) { started <- p })
+	if code != 130 || strings.Contains(out, "hunter2") {
+		t.Errorf("exit %d, want 130 and no password:\n%s", code, out)
+	}
+
+	// The server quotes what it refuses. The end of the run is the end of the question.
+	flags := genericclioptions.NewConfigFlags(false)
+	flags.KubeConfig, flags.CacheDir = &through, ptr.To(filepath.Join(t.TempDir(), "cache"))
+	c, err := cluster.Connect(flags, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	stop = cancel
+	var refused unstructured.Unstructured
+	if err := yaml.Unmarshal([]byte(safe("hunter2-is-longer-than-is-allowed")), &refused.Object); err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.DryRun(ctx, &refused)
+	if !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("what is refused while the run ends: %v", err)
+	}
+	stop = nil
+	if _, err := c.PasswordFields(ctx, refused.GroupVersionKind()); !errors.Is(err, context.Canceled) {
+		t.Errorf("the schema is asked for after the end of the run: %v", err)
 	}
 }

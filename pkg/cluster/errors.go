@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -37,7 +38,7 @@ func (e *Refusal) Hint() string { return e.Fix }
 
 // refusal explains err, the answer to verb on id. u is what was sent, nil for
 // a read.
-func (c *Cluster) refusal(err error, verb string, r Resource, id object.ID, u *unstructured.Unstructured) error {
+func (c *Cluster) refusal(ctx context.Context, err error, verb string, r Resource, id object.ID, u *unstructured.Unstructured) error {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
 		return fmt.Errorf("%s: %s: %w", id, verb, err)
@@ -47,7 +48,11 @@ func (c *Cluster) refusal(err error, verb string, r Resource, id object.ID, u *u
 		e.Reasons, e.Fix = []string{d.Error()}, c.hint(d)
 		return e
 	}
-	e.Reasons = reasons(status.Status(), u, c.passwordsOf(u))
+	passwords, unread := c.passwordsOf(ctx, u)
+	if unread != nil && ctx.Err() != nil {
+		return fmt.Errorf("%s: %s: %w", id, verb, ctx.Err()) // the server quotes values, and nobody knows which are passwords
+	}
+	e.Reasons = reasons(status.Status(), u, passwords)
 	said := status.Status().Message
 	switch {
 	case IsImmutable(err):

@@ -36,7 +36,7 @@ func (c *Cluster) List(ctx context.Context, kind schema.GroupKind, namespace str
 	case apierrors.IsNotFound(err): // the kind has gone, and kubectl's cache does not know it
 		return nil, nil
 	case apierrors.IsForbidden(err):
-		return nil, c.refusal(err, "list", r, object.ID{Group: r.Group, Kind: r.Kind, Namespace: namespace}, nil)
+		return nil, c.refusal(ctx, err, "list", r, object.ID{Group: r.Group, Kind: r.Kind, Namespace: namespace}, nil)
 	case err != nil:
 		return nil, c.unreachable(err)
 	}

@@ -125,7 +125,7 @@ func (c *Cluster) FromService(ctx context.Context, scheme, namespace, name, port
 	body, err := client.Get().Namespace(namespace).Resource("services").Name(scheme + ":" + name + ":" + port).SubResource("proxy").Suffix(path).Stream(ctx)
 	if err != nil {
 		id := object.ID{Kind: "Service", Namespace: namespace, Name: name}
-		return nil, c.refusal(err, "get", Resource{schema.GroupVersionResource{Version: "v1", Resource: "services/proxy"}, "Service", true}, id, nil)
+		return nil, c.refusal(ctx, err, "get", Resource{schema.GroupVersionResource{Version: "v1", Resource: "services/proxy"}, "Service", true}, id, nil)
 	}
 	return body, nil
 }

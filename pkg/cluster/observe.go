@@ -36,7 +36,7 @@ func (c *Cluster) Get(ctx context.Context, id object.ID, version string) (*unstr
 		return nil, nil
 	}
 	if err != nil {
-		return nil, c.refusal(err, "get", r, id, nil)
+		return nil, c.refusal(ctx, err, "get", r, id, nil)
 	}
 	return u, nil
 }
@@ -82,7 +82,7 @@ func (c *Cluster) patch(ctx context.Context, u *unstructured.Unstructured, dryRu
 		FieldValidation: metav1.FieldValidationStrict,
 	})
 	if err != nil {
-		return nil, c.refusal(err, "patch", r, object.IDOf(u), u)
+		return nil, c.refusal(ctx, err, "patch", r, object.IDOf(u), u)
 	}
 	return out, nil
 }
@@ -102,7 +102,7 @@ func (c *Cluster) DryRunCreate(ctx context.Context, u *unstructured.Unstructured
 		FieldManager: c.FieldManager, DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict,
 	})
 	if err != nil {
-		return c.refusal(err, "create", r, object.IDOf(u), u)
+		return c.refusal(ctx, err, "create", r, object.IDOf(u), u)
 	}
 	return nil
 }

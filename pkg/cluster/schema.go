@@ -20,7 +20,7 @@ import (
 // as object.PasswordPaths has them. It is one request for each version of a group,
 // once, and one more for the first; whoever may log in may ask. Of a kind that is not
 // published, or not yet, it is that of its CustomResourceDefinition, by one GET.
-func (c *Cluster) PasswordFields(gvk schema.GroupVersionKind) ([][]string, error) {
+func (c *Cluster) PasswordFields(ctx context.Context, gvk schema.GroupVersionKind) ([][]string, error) {
 	published, known, err := c.publishedSchema(gvk)
 	if err != nil || known {
 		return object.PasswordPaths(published), err
@@ -30,7 +30,7 @@ func (c *Cluster) PasswordFields(gvk schema.GroupVersionKind) ([][]string, error
 	if err != nil {
 		return nil, nil // not served: nobody has a schema of it
 	}
-	defined, err := c.definedSchema(r)
+	defined, err := c.definedSchema(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -67,8 +67,8 @@ var crds = Resource{schema.GroupVersionResource{Group: "apiextensions.k8s.io", V
 
 // definedSchema is that of the CustomResourceDefinition of a kind, nil where it has
 // none: the server publishes a new one some moments after it serves the kind.
-func (c *Cluster) definedSchema(r Resource) (map[string]any, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // discovery, which stands before it, takes no context either
+func (c *Cluster) definedSchema(ctx context.Context, r Resource) (map[string]any, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	crd, err := c.at(crds, "").Get(ctx, r.Resource+"."+r.Group, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -88,12 +88,11 @@ func (c *Cluster) definedSchema(r Resource) (map[string]any, error) {
 }
 
 // passwordsOf are the fields of u, of a custom kind, that its schema calls passwords.
-func (c *Cluster) passwordsOf(u *unstructured.Unstructured) [][]string {
+func (c *Cluster) passwordsOf(ctx context.Context, u *unstructured.Unstructured) ([][]string, error) {
 	if u == nil || scheme.Scheme.Recognizes(u.GroupVersionKind()) {
-		return nil
+		return nil, nil
 	}
-	paths, _ := c.PasswordFields(u.GroupVersionKind()) // what the server refused is told all the same
-	return paths
+	return c.PasswordFields(ctx, u.GroupVersionKind())
 }
 
 // readSchemas are the schemas that the server publishes of a version of a group.

@@ -34,7 +34,7 @@ func (c *Cluster) ReadSecret(ctx context.Context, namespace, name string) (*Secr
 		return nil, nil
 	}
 	if err != nil {
-		return nil, c.refusal(err, "get", secrets, id, nil)
+		return nil, c.refusal(ctx, err, "get", secrets, id, nil)
 	}
 	text, err := json.Marshal(u.Object)
 	if err != nil {
@@ -69,7 +69,7 @@ func (c *Cluster) WriteSecret(ctx context.Context, namespace, name string, read 
 		}
 		_, err = c.at(secrets, namespace).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: secretManager})
 		if err != nil {
-			return c.refusal(err, "patch", secrets, id, u)
+			return c.refusal(ctx, err, "patch", secrets, id, u)
 		}
 		return nil
 	}
@@ -85,7 +85,7 @@ func (c *Cluster) WriteSecret(ctx context.Context, namespace, name string, read 
 		err = create()
 	}
 	if err != nil {
-		return c.refusal(err, "create", secrets, id, u)
+		return c.refusal(ctx, err, "create", secrets, id, u)
 	}
 	return nil
 }
@@ -115,7 +115,7 @@ func (c *Cluster) DecryptionSecrets(ctx context.Context) ([]object.ID, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, c.refusal(err, "list", r, object.ID{Group: r.Group, Kind: r.Kind}, nil)
+		return nil, c.refusal(ctx, err, "list", r, object.ID{Group: r.Group, Kind: r.Kind}, nil)
 	}
 	var out []object.ID
 	for _, u := range l.Items {

@@ -58,7 +58,7 @@ func (c *Cluster) SetStatus(ctx context.Context, live *unstructured.Unstructured
 	case apierrors.IsNotFound(err):
 		return nil
 	case err != nil:
-		return c.refusal(err, "patch", r, object.IDOf(live), live)
+		return c.refusal(ctx, err, "patch", r, object.IDOf(live), live)
 	}
 	return nil
 }

@@ -322,7 +322,7 @@ func (c *Cluster) Note(ctx context.Context, live *unstructured.Unstructured, not
 	}
 	_, err = c.send(ctx, r, live.GetNamespace(), live.GetName(), types.MergePatchType, patch, metav1.PatchOptions{FieldManager: managerName})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return c.refusal(err, "patch", r, object.IDOf(live), nil)
+		return c.refusal(ctx, err, "patch", r, object.IDOf(live), nil)
 	}
 	return nil
 }

@@ -80,7 +80,7 @@ func (c *Cluster) mergePatch(ctx context.Context, r Resource, id object.ID, patc
 		return err
 	}
 	if _, err := c.send(ctx, r, id.Namespace, id.Name, types.MergePatchType, data, metav1.PatchOptions{FieldManager: suspendManager}); err != nil {
-		return c.refusal(err, "patch", r, id, nil)
+		return c.refusal(ctx, err, "patch", r, id, nil)
 	}
 	return nil
 }

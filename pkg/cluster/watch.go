@@ -62,7 +62,7 @@ func (c *Cluster) Watch(ctx context.Context, owner flux.Ref, entries, others []p
 			func(o *metav1.ListOptions) { o.FieldSelector, o.LabelSelector = s.field, s.label }).Informer()
 		if err := informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
 			if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
-				cancel(c.refusal(err, "watch", s.resource, object.ID{Group: s.resource.Group, Kind: s.resource.Kind, Namespace: s.namespace}, nil))
+				cancel(c.refusal(ctx, err, "watch", s.resource, object.ID{Group: s.resource.Group, Kind: s.resource.Kind, Namespace: s.namespace}, nil))
 			}
 		}); err != nil {
 			return err

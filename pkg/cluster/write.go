@@ -131,7 +131,7 @@ func (c *Cluster) HandOver(ctx context.Context, live *unstructured.Unstructured,
 		}
 	}
 	if err != nil {
-		return c.refusal(err, "patch", r, object.IDOf(live), live)
+		return c.refusal(ctx, err, "patch", r, object.IDOf(live), live)
 	}
 	return nil
 }
@@ -148,7 +148,7 @@ func (c *Cluster) Delete(ctx context.Context, live *unstructured.Unstructured) e
 		Preconditions:     &metav1.Preconditions{UID: ptr.To(live.GetUID())},
 	})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return c.refusal(err, "delete", r, object.IDOf(live), nil)
+		return c.refusal(ctx, err, "delete", r, object.IDOf(live), nil)
 	}
 	return nil
 }
@@ -208,7 +208,7 @@ func (c *Cluster) RemoveFinalizer(ctx context.Context, live *unstructured.Unstru
 		return nil
 	}
 	if err != nil {
-		return c.refusal(err, "patch", r, object.IDOf(live), nil)
+		return c.refusal(ctx, err, "patch", r, object.IDOf(live), nil)
 	}
 	return nil
 }

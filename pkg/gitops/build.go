@@ -62,7 +62,7 @@ func (e *Engine) Build(ctx context.Context, showSecrets bool) ([]Built, error) {
 			b.Objects = slices.Clone(p.objects)
 			if !showSecrets {
 				for _, o := range b.Objects {
-					object.ConcealOne(o.Unstructured, p.secrets(o), fields.of(p, o.GroupVersionKind()))
+					object.ConcealOne(o.Unstructured, p.secrets(o), fields.of(ctx, p, o.GroupVersionKind()))
 				}
 			}
 			slices.SortStableFunc(b.Objects, func(x, y object.Object) int {
@@ -74,7 +74,7 @@ func (e *Engine) Build(ctx context.Context, showSecrets bool) ([]Built, error) {
 		}
 		out = append(out, b)
 	}
-	return out, nil
+	return out, ctx.Err() // which fields are passwords may not be known
 }
 
 // given makes a Kustomization that is not in the source the whole of the run.

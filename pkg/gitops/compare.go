@@ -61,7 +61,7 @@ func (e *Engine) Compare(ctx context.Context, base *source.Snapshot, showSecrets
 	declared := declarers(pairs)
 	fields := e.newPasswords(here, was)
 	for _, q := range pairs {
-		report.Kustomizations = append(report.Kustomizations, c.report(q, declared, fields, showSecrets))
+		report.Kustomizations = append(report.Kustomizations, c.report(ctx, q, declared, fields, showSecrets))
 	}
 	report.Warnings = append(report.Warnings, here.Warnings...)
 	return report, nil
@@ -179,7 +179,7 @@ func (p *Planned) at(id object.ID) objectAt {
 }
 
 // report is what becomes of one Kustomization.
-func (c *comparison) report(q *pair, s sides, fields *passwords, showSecrets bool) KustomizationDiffReport {
+func (c *comparison) report(ctx context.Context, q *pair, s sides, fields *passwords, showSecrets bool) KustomizationDiffReport {
 	p := q.now
 	if p == nil {
 		p = q.before
@@ -215,7 +215,7 @@ func (c *comparison) report(q *pair, s sides, fields *passwords, showSecrets boo
 			}
 		}
 		if change.Action.Writes() {
-			change.Passwords = fields.of(p, change.ID.GroupKind().WithVersion(change.Version))
+			change.Passwords = fields.of(ctx, p, change.ID.GroupKind().WithVersion(change.Version))
 		}
 		k.Changes = append(k.Changes, diffChange(&change, showSecrets))
 	}

@@ -1,6 +1,7 @@
 package gitops
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -79,8 +80,9 @@ func (r DiffReport) Failed() bool {
 }
 
 // Diff reports the plan, object by object. Values of Secrets are masked unless
-// showSecrets.
-func (e *Engine) Diff(r *Run, showSecrets bool) DiffReport {
+// showSecrets. One that was interrupted is an error: which fields are passwords may
+// not be known then.
+func (e *Engine) Diff(ctx context.Context, r *Run, showSecrets bool) (DiffReport, error) {
 	kustomizations := []KustomizationDiffReport{}
 	fields := e.newPasswords(r)
 	for _, p := range r.Kustomizations {
@@ -91,7 +93,7 @@ func (e *Engine) Diff(r *Run, showSecrets bool) DiffReport {
 		case len(p.Problems) > 0:
 			k.Status, k.Message = StatusFailed, p.Problems[0].Message
 		default:
-			k.Changes = append(k.Changes, e.diffChanges(p, fields, showSecrets)...)
+			k.Changes = append(k.Changes, e.diffChanges(ctx, p, fields, showSecrets)...)
 		}
 		kustomizations = append(kustomizations, k)
 	}
@@ -100,10 +102,10 @@ func (e *Engine) Diff(r *Run, showSecrets bool) DiffReport {
 		APIVersion: APIVersion, Kind: "DiffReport", Revision: r.Revision, Base: r.Previous,
 		Cluster: sync.Cluster, Root: sync.Root, Requests: sync.Requests, Warnings: sync.Warnings,
 		Kustomizations: kustomizations,
-	}
+	}, ctx.Err()
 }
 
-func (e *Engine) diffChanges(p *Planned, fields *passwords, showSecrets bool) []DiffChange {
+func (e *Engine) diffChanges(ctx context.Context, p *Planned, fields *passwords, showSecrets bool) []DiffChange {
 	var out []DiffChange
 	for _, c := range slices.Concat(p.Changes, p.Prunes) {
 		if c.Action == plan.Skip && c.Reason == keptByOther {
@@ -113,7 +115,7 @@ func (e *Engine) diffChanges(p *Planned, fields *passwords, showSecrets bool) []
 			c.Secrets = p.secrets(*c.Object)
 		}
 		if c.Action.Writes() {
-			c.Passwords = fields.of(p, c.ID.GroupKind().WithVersion(c.Version))
+			c.Passwords = fields.of(ctx, p, c.ID.GroupKind().WithVersion(c.Version))
 		}
 		d := diffChange(&c, showSecrets)
 		if c.Action.Writes() {
@@ -127,7 +129,7 @@ func (e *Engine) diffChanges(p *Planned, fields *passwords, showSecrets bool) []
 		out = append(out, d)
 	}
 	for _, r := range p.Removed {
-		for _, d := range e.diffChanges(r, fields, showSecrets) {
+		for _, d := range e.diffChanges(ctx, r, fields, showSecrets) {
 			if d.Action == string(plan.Delete) {
 				out = append(out, d)
 			}

@@ -2,6 +2,7 @@ package gitops
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io/fs"
 	"path"
@@ -28,8 +29,9 @@ type passwords struct {
 
 func (e *Engine) newPasswords(runs ...*Run) *passwords { return &passwords{e: e, runs: runs} }
 
-// of are those of objects of a kind that p declares.
-func (w *passwords) of(p *Planned, gvk schema.GroupVersionKind) [][]string {
+// of are those of objects of a kind that p declares. Once ctx is done some are
+// missing, and nothing of the kind must be shown.
+func (w *passwords) of(ctx context.Context, p *Planned, gvk schema.GroupVersionKind) [][]string {
 	if scheme.Scheme.Recognizes(gvk) || flux.IsFluxGroup(gvk.Group) {
 		return nil
 	}
@@ -40,8 +42,8 @@ func (w *passwords) of(p *Planned, gvk schema.GroupVersionKind) [][]string {
 	if p.cluster == nil {
 		return out
 	}
-	served, err := p.cluster.Self().PasswordFields(gvk)
-	if err != nil {
+	served, err := p.cluster.Self().PasswordFields(ctx, gvk)
+	if err != nil && ctx.Err() == nil {
 		w.runs[0].warn(w.e, Warning{Code: "schema-unread", Object: p.Ref.String(),
 			Message: fmt.Sprintf("%s: fields that it calls passwords are not masked", err), Hint: "mark them with the annotation " + object.SensitiveKey})
 	}

@@ -117,7 +117,7 @@ func report(ctx context.Context, env *cli.Env, u *ui.UI, o *Options) (gitops.Dif
 	if err != nil {
 		return gitops.DiffReport{}, err
 	}
-	return e.Diff(plan, o.showSecrets), nil
+	return e.Diff(ctx, plan, o.showSecrets)
 }
 
 func run(ctx context.Context, c *cobra.Command, env *cli.Env, o *Options) error {
