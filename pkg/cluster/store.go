@@ -44,6 +44,9 @@ const (
 	endKey        = "end"
 	inventoryKey  = "inventory.json.gz"
 	recordVersion = "v1"
+	// maxInventory is what an inventory may unpack to: half a million entries, some ten
+	// times what a ConfigMap has room for.
+	maxInventory = 64 << 20
 )
 
 // NotePrefix begins the annotations in which we remember what Flux's status has
@@ -260,9 +263,12 @@ func decodeRecord(cm *unstructured.Unstructured) (status kustomizev1.Kustomizati
 	if err != nil {
 		return status, nil, fmt.Errorf("%s: %w", inventoryKey, err)
 	}
-	data, err := io.ReadAll(zr)
-	if err != nil {
+	data, err := io.ReadAll(io.LimitReader(zr, maxInventory+1))
+	switch {
+	case err != nil:
 		return status, nil, fmt.Errorf("%s: %w", inventoryKey, err)
+	case len(data) > maxInventory:
+		return status, nil, fmt.Errorf("%s: unpacks to more than %d MiB, as no inventory does: somebody else has written it", inventoryKey, maxInventory>>20)
 	}
 	var refs []kustomizev1.ResourceRef
 	if err := json.Unmarshal(data, &refs); err != nil {

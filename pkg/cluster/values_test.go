@@ -1,7 +1,10 @@
 package cluster
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -159,5 +162,19 @@ func TestAStatusIsReplacedNotMerged(t *testing.T) {
 	got, err := json.Marshal(instead(had, map[string]any{"name": "api", "tag": "1.1.0", "inner": map[string]any{"stays": "y"}, "new": map[string]any{"a": "b"}}))
 	if want := `{"digest":null,"inner":{"gone":null,"stays":"y"},"name":"api","new":{"a":"b"},"tag":"1.1.0"}`; err != nil || string(got) != want {
 		t.Errorf("%s %v, want %s", got, err, want)
+	}
+}
+
+// A ConfigMap holds a megabyte, which may unpack to a gigabyte.
+func TestAnInventoryUnpacksToWhatOneMayBe(t *testing.T) {
+	var packed bytes.Buffer
+	zw := gzip.NewWriter(&packed)
+	_, _ = zw.Write([]byte("[" + strings.Repeat(" ", maxInventory-1) + "]"))
+	_ = zw.Close()
+	cm := &unstructured.Unstructured{Object: map[string]any{"binaryData": map[string]any{inventoryKey: base64.StdEncoding.EncodeToString(packed.Bytes())}}}
+	cm.SetName("gitops-apps")
+	_, err := newRecord(flux.Ref{Namespace: "shop", Name: "apps"}, nil, cm)
+	if err == nil || !strings.Contains(err.Error(), "configmap/gitops-apps in shop: inventory.json.gz: unpacks to more than 64 MiB") {
+		t.Error(err)
 	}
 }
