@@ -212,6 +212,7 @@ func (e *Engine) resolve(ctx context.Context, r *Run, p *Planned, lists kindList
 		}
 		e.forget(ctx, r, p)
 	}
+	first := map[plan.Entry]object.Object{}
 	for i := range p.objects {
 		o := p.objects[i]
 		gvk := o.GroupVersionKind()
@@ -264,6 +265,16 @@ func (e *Engine) resolve(ctx context.Context, r *Run, p *Planned, lists kindList
 				Message: "has no namespace, and its kind needs one", Hint: "set metadata.namespace, the kustomization's namespace or spec.targetNamespace"})
 			continue
 		}
+		if was, twice := first[c.Entry()]; twice {
+			twin := Problem{Code: "build", File: o.File, Line: o.Line, Object: c.ID.String(),
+				Message: fmt.Sprintf("is declared twice: %s and %s", was.Where(), o.Where()), Hint: "take one of the two out, or rename it"}
+			if !namespaced { // which kustomize did not know
+				twin.Message += "; its kind is cluster-scoped, where a namespace makes no difference"
+			}
+			p.problem(reasonBuild, twin)
+			continue
+		}
+		first[c.Entry()] = o
 		p.Changes = append(p.Changes, c)
 	}
 	p.sortChanges()
@@ -279,7 +290,8 @@ func (p *Planned) sortChanges() {
 	})
 }
 
-// checkOwners warns of an object that two Kustomizations declare: each run, and
+// checkOwners warns of an object that two Kustomizations declare, or one in two
+// versions: each run, and
 // a controller all the time, would hand it back and forth between them.
 func (e *Engine) checkOwners(r *Run) {
 	type owned struct {
@@ -292,6 +304,12 @@ func (e *Engine) checkOwners(r *Run) {
 			was, twice := first[objectAt{p.site(), c.ID}]
 			if !twice {
 				first[objectAt{p.site(), c.ID}] = owned{p, c.Object.Where()}
+				continue
+			}
+			if was.by == p {
+				r.warn(e, Warning{Code: "two-owners", File: c.Object.File, Line: c.Object.Line, Object: c.ID.String(),
+					Message: fmt.Sprintf("%s declares it in another version too (%s): each sets the other back", p.Ref, was.at),
+					Hint:    "take one of the two out"})
 				continue
 			}
 			r.warn(e, Warning{Code: "two-owners", File: c.Object.File, Line: c.Object.Line, Object: c.ID.String(),
