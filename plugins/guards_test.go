@@ -14,10 +14,11 @@ import (
 )
 
 // holder writes the lock of a root as another run would:
-// holder NAMESPACE ROOT USER@HOST [--ago DURATION | --dead].
+// holder NAMESPACE ROOT USER@HOST [--ago DURATION | --ahead DURATION | --dead].
+// --ahead is by a clock that is ahead, for a lock that outlives its holder by a second.
 func holder(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 3 {
-		ts.Fatalf("usage: holder NAMESPACE ROOT USER@HOST [--ago DURATION | --dead]")
+		ts.Fatalf("usage: holder NAMESPACE ROOT USER@HOST [--ago DURATION | --ahead DURATION | --dead]")
 	}
 	at, process, seconds := time.Now(), "", 600 // longer than a slow machine needs for what follows
 	switch {
@@ -25,6 +26,10 @@ func holder(ts *testscript.TestScript, neg bool, args []string) {
 		ago, err := time.ParseDuration(args[4])
 		ts.Check(err)
 		at, seconds = at.Add(-ago), 15
+	case len(args) == 5 && args[3] == "--ahead":
+		ahead, err := time.ParseDuration(args[4])
+		ts.Check(err)
+		at, seconds = at.Add(ahead), 1
 	case len(args) == 4 && args[3] == "--dead":
 		ended := exec.Command("true")
 		ts.Check(ended.Run())

@@ -134,10 +134,15 @@ func (c *Cluster) alive(l *coordinationv1.Lease) bool {
 	if ptr.Deref(l.Spec.HolderIdentity, "") == "" || l.Spec.RenewTime == nil {
 		return false
 	}
-	if c.now().Sub(l.Spec.RenewTime.Time) > time.Duration(ptr.Deref(l.Spec.LeaseDurationSeconds, int32(lockFor.Seconds())))*time.Second {
+	if c.now().Sub(l.Spec.RenewTime.Time) > duration(l) {
 		return false
 	}
 	return !isDead(l.Annotations[processKey])
+}
+
+// duration is how long l outlives a sign of life.
+func duration(l *coordinationv1.Lease) time.Duration {
+	return time.Duration(ptr.Deref(l.Spec.LeaseDurationSeconds, int32(lockFor.Seconds()))) * time.Second
 }
 
 // Lock takes the lock of a root for holder, and waits for whoever has it for at
@@ -146,6 +151,8 @@ func (c *Cluster) alive(l *coordinationv1.Lease) bool {
 func (c *Cluster) Lock(ctx context.Context, root flux.Ref, holder string, seen LockState, wait time.Duration, waiting func(string)) (*Lock, error) {
 	end := time.Now().Add(wait)
 	before := seen
+	var last string     // the version of the Lease that was seen last
+	var since time.Time // when it was seen first, here
 	var asked time.Time // the first time that nobody had it
 	for failed := 0; ; {
 		now, err := c.LockState(ctx, root)
@@ -155,6 +162,15 @@ func (c *Cluster) Lock(ctx context.Context, root flux.Ref, holder string, seen L
 		if failed > 0 && now.heldBy(holder) {
 			// We took it, and the answer was lost.
 			return c.held(root, now.lease, asked, !seen.sameAs(before)), nil
+		}
+		switch {
+		case !now.held:
+		case now.lease.ResourceVersion != last:
+			last, since = now.lease.ResourceVersion, time.Now()
+		case time.Since(since) > duration(now.lease):
+			// A sign of life from the future, of a clock that has been set right since, would
+			// count for as long as that was wrong. Who lives gives another.
+			now.held = false
 		}
 		if before = now; now.held {
 			if time.Now().After(end) {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -153,6 +154,43 @@ func TestLockCountsFromWhenItWasAskedFor(t *testing.T) {
 	defer release()
 	if sign := lock.sign.Load(); sign == 0 || sign > arrived.UnixNano() {
 		t.Errorf("relied on from %s, and asked for before %s", time.Unix(0, sign), arrived)
+	}
+}
+
+// A Lease that was renewed an hour from now, by a clock that was set back since: who renews it keeps it, and of who
+// does not it is taken once it is silent for as long as it lasts, not in an hour.
+func TestLockFromTheFutureIsHeldByWhoRenewsIt(t *testing.T) {
+	for title, renewed := range map[string]bool{"a run that lives": true, "one that was killed": false} {
+		var reads, version atomic.Int32
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			if r.Method != http.MethodGet {
+				_, _ = io.Copy(w, r.Body)
+				return
+			}
+			if reads.Add(1); renewed {
+				version.Add(1)
+			}
+			at := time.Now().Add(time.Hour).UTC().Format(metav1.RFC3339Micro)
+			fmt.Fprintf(w, `{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"gitops-x","namespace":"x","resourceVersion":"%d"},
+				"spec":{"holderIdentity":"bea","leaseDurationSeconds":1,"renewTime":%q}}`, version.Load(), at)
+		}))
+		client, err := dynamic.NewForConfig(&rest.Config{Host: srv.URL})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &Cluster{dynamic: client, counts: &counts{}}
+		ctx, cancel := context.WithCancel(t.Context())
+		lock, err := c.Lock(ctx, flux.Ref{Namespace: "x", Name: "x"}, "ada", LockState{}, time.Hour, func(string) {
+			if renewed && reads.Load() == 4 { // of which each is half a second after the one before
+				cancel()
+			}
+		})
+		if stolen := lock != nil; stolen == renewed {
+			t.Errorf("%s: taken: %v, %v", title, stolen, err)
+		}
+		cancel()
+		srv.Close()
 	}
 }
 
