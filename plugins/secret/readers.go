@@ -181,7 +181,12 @@ func readers(ctx context.Context, c *cobra.Command, env *cli.Env, o *readersOpti
 			results, changes, failures = slices.Delete(results, i, i+1), slices.Delete(changes, i, i+1), slices.Delete(failures, i, i+1)
 		}
 	}
-	if len(results) == 0 {
+	switch {
+	case len(results) > 0:
+	case o.some(): // which rules are meant, their files tell
+		return &hinted{fmt.Errorf("no sealed file is in %s, so that no rule of .sops.yaml was changed", strings.Join(o.paths, ", ")),
+			"edit age: of the rule in .sops.yaml; what is sealed from then on, those can read whom it names"}
+	default:
 		r.warn("nothing-sealed", "", "no sealed file is in "+strings.Join(o.paths, ", ")+": nothing was changed", "")
 	}
 	return o.finish(r, env, results, changes, failures, configs)
