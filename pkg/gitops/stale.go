@@ -104,7 +104,7 @@ func (e *Engine) planPrune(ctx context.Context, r *Run, p *Planned, desired map[
 
 // elsewhere tells of an object that nothing in the run declares, why it is not to be
 // deleted all the same: a Kustomization that the user's names leave out declares it,
-// or one that does not render may. "" for neither.
+// or one that does not render may, or owns it as well. "" for none of them.
 func (e *Engine) elsewhere(ctx context.Context, r *Run, p *Planned, id object.ID) string {
 	for _, q := range r.declaredAll {
 		switch {
@@ -112,6 +112,10 @@ func (e *Engine) elsewhere(ctx context.Context, r *Run, p *Planned, id object.ID
 		case q.rendered == nil && q.recalled == nil:
 			if q.mayDeclare(ctx, id) {
 				return fmt.Sprintf("may move to %s, which does not render", q.Ref)
+			}
+			// Without q's files nobody knows what is new in them; what it has claimed is known.
+			if q.snapshot == nil && q.record != nil && q.record.Inventory.Has(id) {
+				return fmt.Sprintf("%s owns it too, whose source cannot be read now", q.Ref)
 			}
 		case !slices.Contains(r.Kustomizations, q) && q.declares(id):
 			return fmt.Sprintf("moves to %s, which is not a part of this run", q.Ref)
