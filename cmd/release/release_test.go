@@ -93,6 +93,8 @@ func TestChangesAreNotReleasedUnseen(t *testing.T) {
 
 // A bug report names a commit only where the binary has one: it is told before it is published that none has.
 func TestBinariesWithoutTheirCommitAreTold(t *testing.T) {
+	t.Setenv("GIT_CONFIG_GLOBAL", os.DevNull) // nobody is asked to sign
+	t.Setenv("GIT_CONFIG_NOSYSTEM", "1")
 	dir := t.TempDir()
 	for name, text := range map[string]string{"go.mod": "module example.com/x\n\ngo 1.26\n", "x.go": "package main\n\nfunc main() {}\n"} {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
