@@ -315,6 +315,21 @@ func TestRefusesToSeal(t *testing.T) {
 	}
 }
 
+// A file that looks sealed, and has everything in clear, is worse than one in clear: a rule
+// that matches no value of it seals nothing.
+func TestARuleThatMatchesNothingSealsNothing(t *testing.T) {
+	key := x25519(t)
+	for name, plain := range map[string]string{"a.yaml": "data:\n  a: " + password + "\n", "a.json": `{"data": {"a": "` + password + `"}}`} {
+		rule := ruleFor(t, t.TempDir(), name, "encrypted_regex: ^elsewhere$", key.public)
+		_, err := secret.Encrypt(name, []byte(plain), rule, secret.SealOptions{})
+		if err == nil || !strings.Contains(err.Error(), "the rule matches no value in it") {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		quiet(t, err.Error())
+	}
+}
+
 var pieces = []string{
 	"%s: word\n", "%s: \"double \\u00e9\"\n", "%s: 'it''s'\n", "%s: 42\n", "%s: 1.5\n", "%s: true\n", "%s:\n", "%s: \"\"\n",
 	"%s: two words # behind\n", "# before\n%s: x\n", "\n%s: after a blank line\n", "%s: |\n    one\n\n    two\n", "%s: >-\n    a\n    b\n",

@@ -72,17 +72,25 @@ func TestLinksAreNotFollowedOut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for link, to := range map[string]string{"repo/apps/out": "../../outside", "repo/apps/in": "../inside", "repo/up": "..", "repo/none": "nowhere"} {
+	for link, to := range map[string]string{"repo/apps/out": "../../outside", "repo/apps/in": "../inside", "repo/up": "..", "repo/none": "nowhere", "repo/folder": "apps"} {
 		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for path, says := range map[string]string{
 		"repo/inside": "", "repo/apps/in": "", "repo/apps/out": "leads out of", "repo/up/outside": "leads out of", "repo/none": "leads nowhere", "repo/apps": "is a directory",
+		"repo/folder": "is no regular file",
 	} {
 		_, err := secret.Real(filepath.Join(dir, path))
 		if (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: got %v", path, err)
 		}
+	}
+	link := filepath.Join(dir, "repo/apps/in")
+	if err := secret.Write([]secret.Change{{Path: link, Data: []byte("new")}}); err == nil || !strings.Contains(err.Error(), "is no regular file") {
+		t.Errorf("a link that was put there meanwhile: %v", err)
+	}
+	if to, err := os.Readlink(link); err != nil || to != "../inside" {
+		t.Errorf("the link is gone: %q, %v", to, err)
 	}
 }
