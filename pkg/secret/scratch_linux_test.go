@@ -55,7 +55,7 @@ func TestGuardTakesNothingElse(t *testing.T) {
 	outside := filepath.Join(dir, "outside")
 	link := filepath.Join(dir, "kubectl-gitops-edit-1")
 	open := filepath.Join(dir, "kubectl-gitops-edit-2")
-	if err := errors.Join(os.Mkdir(outside, 0o700), os.Symlink(outside, link), os.Mkdir(open, 0o755)); err != nil {
+	if err := errors.Join(os.Mkdir(outside, 0o700), os.Symlink(outside, link), os.Mkdir(open, 0o755), os.Chmod(open, 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range []string{outside, link, open, "kubectl-gitops-edit-3", "/"} {

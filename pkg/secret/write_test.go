@@ -1,6 +1,7 @@
 package secret_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,7 +14,7 @@ func TestWriteAllOrNone(t *testing.T) {
 	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
 	for _, p := range []string{a, b} {
-		if err := os.WriteFile(p, []byte("old"), 0o640); err != nil {
+		if err := errors.Join(os.WriteFile(p, []byte("old"), 0o640), os.Chmod(p, 0o640)); err != nil {
 			t.Fatal(err)
 		}
 	}
