@@ -149,20 +149,21 @@ func (s *Shadowed) Error() string {
 	return fmt.Sprintf("line %d: the rule there comes first for the same files", s.Line)
 }
 
-// AddRule adds a rule behind those of a .sops.yaml; everything else stays byte by
-// byte. The error is a *Shadowed where the rule would never be used, or says why
-// it cannot be added.
-func AddRule(conf []byte, rule NewRule) ([]byte, error) {
+// AddRule adds a rule behind those of a .sops.yaml, of which there are others;
+// everything else stays byte by byte. sops takes the first that matches a file. The
+// error is a *Shadowed where the rule would never be used, or says why it cannot be
+// added.
+func AddRule(conf []byte, rule NewRule) (out []byte, others int, err error) {
 	nl := newlineOf(conf)
 	var doc yaml.Node
 	if err := yaml.Unmarshal(conf, &doc); err != nil {
-		return nil, errors.New(yamlFailure(err, 1))
+		return nil, 0, errors.New(yamlFailure(err, 1))
 	}
 	var rules, key *yaml.Node
 	if len(doc.Content) > 0 {
 		root := doc.Content[0]
 		if root.Kind != yaml.MappingNode || root.Style&yaml.FlowStyle != 0 || root.Column != 1 {
-			return nil, errors.New("is not written as a mapping in lines that begin at the left")
+			return nil, 0, errors.New("is not written as a mapping in lines that begin at the left")
 		}
 		for i := 0; i < len(root.Content); i += 2 {
 			if root.Content[i].Value == "creation_rules" {
@@ -172,9 +173,8 @@ func AddRule(conf []byte, rule NewRule) ([]byte, error) {
 	}
 	l, err := newLayout(conf)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var out []byte
 	switch {
 	case key == nil:
 		out = slices.Concat(ended(conf, nl), []byte("creation_rules:"+nl+rule.Lines("  ", nl)))
@@ -182,17 +182,18 @@ func AddRule(conf []byte, rule NewRule) ([]byte, error) {
 		at := l.nextLine(l.lines[key.Line-1])
 		out = slices.Concat(ended(conf[:at], nl), []byte(rule.Lines("  ", nl)), conf[at:])
 	case rules.Kind != yaml.SequenceNode || rules.Style&yaml.FlowStyle != 0 || len(rules.Content) == 0:
-		return nil, errors.New("creation_rules is not a list in lines")
+		return nil, 0, errors.New("creation_rules is not a list in lines")
 	default:
 		for _, r := range rules.Content {
 			if shadows(r, rule) {
-				return nil, &Shadowed{r.Line}
+				return nil, 0, &Shadowed{r.Line}
 			}
 		}
+		others = len(rules.Content)
 		at := l.listEnd(rules)
 		out = slices.Concat(ended(conf[:at], nl), []byte(rule.Lines(strings.Repeat(" ", rules.Column-1), nl)), conf[at:])
 	}
-	return out, checkRule(conf, out, rule)
+	return out, others, checkRule(conf, out, rule)
 }
 
 // listEnd is where the line behind the last item of a block sequence begins.

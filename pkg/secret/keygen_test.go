@@ -24,12 +24,15 @@ func TestAddRuleKeepsWhatIsThere(t *testing.T) {
 		"CRLF":        {"creation_rules:\r\n  - path_regex: other/\r\n    age: x\r\n", strings.ReplaceAll("creation_rules:\n  - path_regex: other/\n    age: x\n"+in("  "), "\n", "\r\n")},
 	} {
 		t.Run(title, func(t *testing.T) {
-			got, err := secret.AddRule([]byte(c.conf), secret.ManifestRule("age1new"))
+			got, others, err := secret.AddRule([]byte(c.conf), secret.ManifestRule("age1new"))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if string(got) != c.want {
 				t.Errorf("got\n%q\nwant\n%q", got, c.want)
+			}
+			if want := strings.Count(c.conf, "path_regex"); others != want {
+				t.Errorf("behind %d others, want %d", others, want)
 			}
 		})
 	}
@@ -45,7 +48,7 @@ func TestAddRuleKeepsWhatIsThere(t *testing.T) {
 		"not YAML":            {"creation_rules: [\n", 0},
 	} {
 		t.Run(title, func(t *testing.T) {
-			_, err := secret.AddRule([]byte(c.conf), secret.ManifestRule("age1new"))
+			_, _, err := secret.AddRule([]byte(c.conf), secret.ManifestRule("age1new"))
 			s := new(secret.Shadowed)
 			if err == nil || errors.As(err, &s) != (c.line > 0) || s.Line != c.line {
 				t.Errorf("got %v", err)

@@ -122,8 +122,9 @@ func keygen(ctx context.Context, c *cobra.Command, env *cli.Env, o *keygenOption
 	if err := secret.WriteKey(out, file); err != nil {
 		return err
 	}
+	others := 0 // rules that stand before the new one
 	if repository := secret.Repository(dir); o.rule && repository != "" {
-		report.Config = r.addRule(dir, repository, secret.ManifestRule(recipient))
+		report.Config, others = r.addRule(dir, repository, secret.ManifestRule(recipient))
 	}
 	if t != nil {
 		to, err := t.keys.Add(file)
@@ -144,7 +145,11 @@ func keygen(ctx context.Context, c *cobra.Command, env *cli.Env, o *keygenOption
 		fmt.Fprintf(env.ErrOut, "%s: names the key, so that Git does not take it\n", fromHere(report.GitIgnore))
 	}
 	if report.Config != "" {
-		fmt.Fprintf(env.ErrOut, "%s: has a rule for it\n", fromHere(report.Config))
+		behind := ""
+		if others > 0 {
+			behind = fmt.Sprintf(", the last of %d: the first rule that matches a file says to whom it is sealed", others+1)
+		}
+		fmt.Fprintf(env.ErrOut, "%s: has a rule for it%s\n", fromHere(report.Config), behind)
 	}
 	if t != nil {
 		fmt.Fprintf(env.ErrOut, "%s in cluster %s (%s): has it\n", t.id, t.cluster.Context, t.cluster.Server)
@@ -190,9 +195,10 @@ func ignoreKey(key string) (string, error) {
 }
 
 // addRule adds a rule to the .sops.yaml that counts in dir, and returns that
-// file; where it cannot be added, a warning says what to write, and "" is returned.
-func (r *run) addRule(dir, repository string, rule secret.NewRule) string {
-	conf := filepath.Join(repository, ".sops.yaml")
+// file and how many rules stand before it; where it cannot be added, a warning says
+// what to write, and "" is returned.
+func (r *run) addRule(dir, repository string, rule secret.NewRule) (conf string, others int) {
+	conf = filepath.Join(repository, ".sops.yaml")
 	for at := dir; ; at = filepath.Dir(at) {
 		if _, err := os.Lstat(filepath.Join(at, ".sops.yaml")); err == nil {
 			conf = filepath.Join(at, ".sops.yaml")
@@ -206,27 +212,27 @@ func (r *run) addRule(dir, repository string, rule secret.NewRule) string {
 	real, err := secret.Real(conf)
 	if err != nil {
 		r.warn("rule-not-added", conf, "no rule was added: "+err.Error(), by)
-		return ""
+		return "", 0
 	}
 	before, err := os.ReadFile(real)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		r.warn("rule-not-added", conf, "no rule was added: "+err.Error(), by)
-		return ""
+		return "", 0
 	}
-	after, err := secret.AddRule(before, rule)
+	after, others, err := secret.AddRule(before, rule)
 	shadow := new(secret.Shadowed)
 	switch {
 	case errors.As(err, &shadow):
 		r.warn("rule-not-added", conf, "no rule was added: "+err.Error(),
 			fmt.Sprintf("add the recipient to age: in line %d and below, then: kubectl gitops secret updatekeys .", shadow.Line))
-		return ""
+		return "", 0
 	case err != nil:
 		r.warn("rule-not-added", conf, "no rule was added: "+err.Error(), by)
-		return ""
+		return "", 0
 	}
 	if err := secret.Write([]secret.Change{{Path: real, Data: after, Mode: 0o644}}); err != nil {
 		r.warn("rule-not-added", conf, "no rule was added: "+err.Error(), by)
-		return ""
+		return "", 0
 	}
-	return conf
+	return conf, others
 }
