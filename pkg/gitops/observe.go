@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -266,6 +267,9 @@ func (e *Engine) resolve(ctx context.Context, r *Run, p *Planned, lists kindList
 			continue
 		}
 		if was, twice := first[c.Entry()]; twice {
+			if equality.Semantic.DeepEqual(was.Object, o.Object) {
+				continue // a base that is in two namespaces brings it along twice: it is one
+			}
 			twin := Problem{Code: "build", File: o.File, Line: o.Line, Object: c.ID.String(),
 				Message: fmt.Sprintf("is declared twice: %s and %s", was.Where(), o.Where()), Hint: "take one of the two out, or rename it"}
 			if !namespaced { // which kustomize did not know
