@@ -16,10 +16,12 @@ import (
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
@@ -154,6 +156,85 @@ func TestLockCountsFromWhenItWasAskedFor(t *testing.T) {
 	defer release()
 	if sign := lock.sign.Load(); sign == 0 || sign > arrived.UnixNano() {
 		t.Errorf("relied on from %s, and asked for before %s", time.Unix(0, sign), arrived)
+	}
+}
+
+// A lock whose Lease somebody deleted keeps nobody away: the run that held it is told at its next sign of life.
+func TestLockThatIsDeletedIsLost(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if r.Method == http.MethodPost {
+			_, _ = io.Copy(w, r.Body)
+			return
+		}
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`)
+	}))
+	defer srv.Close()
+	client, err := dynamic.NewForConfig(&rest.Config{Host: srv.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Cluster{dynamic: client, counts: &counts{}}
+	lock, err := c.Lock(t.Context(), flux.Ref{Namespace: "x", Name: "x"}, "ada", LockState{}, 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, release := lock.Hold(t.Context())
+	defer release()
+	<-held.Done()
+	var lost *LostError
+	if err := context.Cause(held); !errors.As(err, &lost) || lost.Why != "somebody deleted its lease" {
+		t.Errorf("the run ends with %v", err)
+	}
+}
+
+// A plan holds under the lock only where nobody has had it since the plan looked.
+func TestALockThatMovedIsNotTheSame(t *testing.T) {
+	lease := func(uid string, transitions int32) *coordinationv1.Lease {
+		l := &coordinationv1.Lease{}
+		l.UID, l.Spec.LeaseTransitions = types.UID(uid), &transitions
+		return l
+	}
+	for title, c := range map[string]struct {
+		before, after LockState
+		want          bool
+	}{
+		"nobody ever had it":           {LockState{}, LockState{}, true},
+		"nobody has had it since":      {LockState{lease: lease("a", 1)}, LockState{lease: lease("a", 1)}, true},
+		"one held it":                  {LockState{lease: lease("a", 1), held: true}, LockState{lease: lease("a", 1)}, false},
+		"one has had it since":         {LockState{lease: lease("a", 1)}, LockState{lease: lease("a", 2)}, false},
+		"its Lease was made anew":      {LockState{lease: lease("a", 1)}, LockState{lease: lease("b", 1)}, false},
+		"the first has had it":         {LockState{}, LockState{lease: lease("a", 0)}, false},
+		"its Lease has been taken out": {LockState{lease: lease("a", 0)}, LockState{}, false},
+	} {
+		if got := c.before.sameAs(c.after); got != c.want {
+			t.Errorf("%s: the same: %v, want %v", title, got, c.want)
+		}
+	}
+}
+
+// Versions of a kind have schemas of their own: which fields are passwords is what that of the object at hand says.
+func TestSchemaIsThatOfTheVersion(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"safes.example.com"},"spec":{"versions":[
+			{"name":"v1","schema":{"openAPIV3Schema":{"title":"one"}}},
+			{"name":"v2","schema":{"openAPIV3Schema":{"title":"two"}}},
+			{"name":"v3","schema":{"openAPIV3Schema":{"title":"three"}}}]}}`)
+	}))
+	defer srv.Close()
+	client, err := dynamic.NewForConfig(&rest.Config{Host: srv.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Cluster{dynamic: client, counts: &counts{}}
+	for version, want := range map[string]any{"v1": "one", "v2": "two", "v3": "three", "v4": nil} {
+		r := Resource{GroupVersionResource: schema.GroupVersionResource{Group: "example.com", Version: version, Resource: "safes"}, Kind: "Safe", Namespaced: true}
+		if got, err := c.definedSchema(t.Context(), r); err != nil || got["title"] != want {
+			t.Errorf("%s: got %v, %v, want the schema %v", version, got, err, want)
+		}
 	}
 }
 

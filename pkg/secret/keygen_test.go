@@ -68,6 +68,12 @@ func TestIgnoreKeepsWhatIsThere(t *testing.T) {
 			t.Errorf("got %q, %v, want %q", got, err, c.want)
 		}
 	}
+	// Git would read two lines, and the key would be committed.
+	for _, path := range []string{"my\nkeys.txt", "my\rkeys.txt"} {
+		if got, err := secret.Ignore([]byte("*.o\n"), path); err == nil || got != nil {
+			t.Errorf("%q: got %q, %v, want an error", path, got, err)
+		}
+	}
 }
 
 func TestNewKey(t *testing.T) {
