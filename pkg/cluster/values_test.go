@@ -132,26 +132,7 @@ func TestSureWaitsForTheAnswer(t *testing.T) {
 // longer than it lasts.
 func TestLockCountsFromWhenItWasAskedFor(t *testing.T) {
 	var arrived time.Time
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		if r.Method == http.MethodGet {
-			w.WriteHeader(http.StatusNotFound)
-			fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`)
-			return
-		}
-		arrived = time.Now()
-		_, _ = io.Copy(w, r.Body)
-	}))
-	defer srv.Close()
-	client, err := dynamic.NewForConfig(&rest.Config{Host: srv.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &Cluster{dynamic: client, counts: &counts{}}
-	lock, err := c.Lock(t.Context(), flux.Ref{Namespace: "x", Name: "x"}, "ada", LockState{}, 0, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lock := forgotten(t, func() { arrived = time.Now() })
 	_, release := lock.Hold(t.Context())
 	defer release()
 	if sign := lock.sign.Load(); sign == 0 || sign > arrived.UnixNano() {
@@ -159,28 +140,36 @@ func TestLockCountsFromWhenItWasAskedFor(t *testing.T) {
 	}
 }
 
-// A lock whose Lease somebody deleted keeps nobody away: the run that held it is told at its next sign of life.
-func TestLockThatIsDeletedIsLost(t *testing.T) {
-	t.Parallel()
+// forgotten is a lock on a server that lets its Lease be made, and has none when it
+// is asked; asked is called before the answer.
+func forgotten(t *testing.T, asked func()) *Lock {
+	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		if r.Method == http.MethodPost {
+			asked()
 			_, _ = io.Copy(w, r.Body)
 			return
 		}
 		w.WriteHeader(http.StatusNotFound)
 		fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`)
 	}))
-	defer srv.Close()
+	t.Cleanup(srv.Close)
 	client, err := dynamic.NewForConfig(&rest.Config{Host: srv.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Cluster{dynamic: client, counts: &counts{}}
-	lock, err := c.Lock(t.Context(), flux.Ref{Namespace: "x", Name: "x"}, "ada", LockState{}, 0, nil)
+	lock, err := (&Cluster{dynamic: client, counts: &counts{}}).Lock(t.Context(), flux.Ref{Namespace: "x", Name: "x"}, "ada", LockState{}, 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return lock
+}
+
+// A lock whose Lease somebody deleted keeps nobody away: the run that held it is told at its next sign of life.
+func TestLockThatIsDeletedIsLost(t *testing.T) {
+	t.Parallel()
+	lock := forgotten(t, func() {})
 	held, release := lock.Hold(t.Context())
 	defer release()
 	<-held.Done()
